@@ -1,0 +1,420 @@
+//! The view of a cluster: plain values, kept current by changes.
+//!
+//! Level-triggered: a change only replaces what is known; dropping, merging or repeating changes
+//! leads to the same view once the last one has arrived.
+
+mod planes;
+mod reply;
+
+use crate::injection::{self, Injection, Injector};
+use crate::label::{InjectionLabels, Labels};
+use crate::plane::{Plane, Planes, Revision, Source};
+use crate::pod::{Owner, Pod, TemplateHash};
+use crate::workload::{Workload, WorkloadKey, WorkloadKind};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is known of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    namespaces: BTreeMap<String, Namespace>,
+    /// Planes of Calisti and Sail by source and resource name.
+    declared: BTreeMap<(Source, String), Plane>,
+    /// istiod Deployments by namespace and name.
+    istiods: BTreeMap<(String, String), Istiod>,
+    /// Injectors by webhook configuration.
+    injectors: BTreeMap<String, Vec<Injector>>,
+    planes: Planes,
+    flat_injectors: Vec<Injector>,
+    /// Versions learnt from replies to own calls, until a watch has passed them: a list that began
+    /// before the call must not set the view back.
+    replied: BTreeMap<(Kind, Key), String>,
+    /// Uids that watches told were deleted, newest last: a late reply must not bring them back.
+    deleted: VecDeque<String>,
+}
+
+/// A namespace and what is in it.
+#[derive(Clone, Debug, Default)]
+pub struct Namespace {
+    /// The namespace itself; none while only its content was seen.
+    pub meta: Option<NamespaceMeta>,
+    /// Its Deployments, StatefulSets and DaemonSets.
+    pub workloads: BTreeMap<WorkloadKey, Workload>,
+    /// Its unfinished pods by name.
+    pub pods: BTreeMap<String, Pod>,
+    /// The CronJob of each of its Jobs that has one, by the Job's name.
+    pub cron_jobs: BTreeMap<String, String>,
+}
+
+/// The namespace object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceMeta {
+    /// Uid.
+    pub uid: String,
+    /// Version of the object that was read; the precondition of a relabelling.
+    pub resource_version: String,
+    /// All its labels.
+    pub labels: Labels,
+    /// The lock that a migration put on it.
+    pub lock: Option<Lock>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Field manager that last wrote `istio.io/rev`, where the object tells.
+    pub label_manager: Option<String>,
+}
+
+/// The annotation by which a migration locks a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Id of the migration; empty when the annotation cannot be read.
+    pub migration: String,
+    /// Attempt that wrote it.
+    pub attempt: u32,
+}
+
+/// An istiod Deployment with a revision label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Istiod {
+    /// Its label `istio.io/rev`.
+    pub revision: Revision,
+    /// Its version, by its image's tag; empty when the image tells none.
+    pub version: String,
+    /// Replicas that are available.
+    pub available: u32,
+    /// Replicas asked for.
+    pub desired: u32,
+    /// When it was created.
+    pub created: Option<jiff::Timestamp>,
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Namespaces.
+    Namespace,
+    /// Deployments, StatefulSets or DaemonSets.
+    Workload(WorkloadKind),
+    /// Pods that are neither succeeded nor failed.
+    Pod,
+    /// Jobs that a CronJob owns.
+    Job,
+    /// Injectors.
+    Injector,
+    /// Planes of Calisti or Sail.
+    Plane(Source),
+}
+
+/// One object as read.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A namespace.
+    Namespace(NamespaceMeta),
+    /// A workload; an istiod's Deployment says so.
+    Workload(Box<Workload>, Option<Istiod>),
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A Job, and the CronJob that owns it.
+    Job(Option<String>),
+    /// The injectors of one webhook configuration.
+    Injectors(Vec<Injector>),
+    /// A plane.
+    Plane(Box<Plane>),
+}
+
+/// Names an object among those of its kind; `namespace` is empty for cluster-scoped ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// What was learnt about the cluster.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A complete list of a kind: what is not in it does not exist.
+    Listed(Kind, Vec<(Key, Object)>),
+    /// An object is now so.
+    Set(Kind, Key, Object),
+    /// An object does not exist any more.
+    Gone(Kind, Key),
+}
+
+/// Who controls a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// A workload that can be rolled.
+    Workload(WorkloadKey),
+    /// A Job of its own.
+    Job(String),
+    /// A CronJob, through a Job.
+    CronJob(String),
+    /// Nobody.
+    Nobody,
+    /// A controller that a rolling restart does not reach.
+    Other {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Cluster {
+    /// Takes a change in.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Listed(kind, objects) => {
+                let kept = self.replies_ahead(kind, &objects);
+                self.forget(kind);
+                for (key, object) in objects {
+                    self.set(kind, key, object);
+                }
+                for (key, object) in kept {
+                    self.set(kind, key, object);
+                }
+            }
+            Change::Set(kind, key, object) => {
+                self.passed(kind, &key, &object);
+                self.set(kind, key, object);
+            }
+            Change::Gone(kind, key) => self.gone(kind, &key),
+        }
+    }
+
+    /// Planes by revision, from every source.
+    pub fn planes(&self) -> &Planes {
+        &self.planes
+    }
+
+    /// Injectors, ordered by webhook configuration.
+    pub fn injectors(&self) -> &[Injector] {
+        &self.flat_injectors
+    }
+
+    /// The namespace, if it exists.
+    pub fn namespace(&self, name: &str) -> Option<(&NamespaceMeta, &Namespace)> {
+        let namespace = self.namespaces.get(name)?;
+        Some((namespace.meta.as_ref()?, namespace))
+    }
+
+    /// Every namespace that exists, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&str, &NamespaceMeta, &Namespace)> {
+        self.namespaces.iter().filter_map(|(name, namespace)| {
+            Some((name.as_str(), namespace.meta.as_ref()?, namespace))
+        })
+    }
+
+    /// What happens to a pod of `workload` that is created in a namespace with `labels`.
+    pub fn injection(&self, labels: &Labels, workload: &Workload) -> Injection {
+        injection::resolve(&self.flat_injectors, labels, &workload.wish, workload.host_network)
+    }
+
+    /// What would have to inject `pod`, by the labels of its namespace as they are.
+    pub fn injection_of_pod(&self, labels: &Labels, namespace: &Namespace, pod: &Pod) -> Injection {
+        let host_network = match namespace.controller(pod) {
+            Controller::Workload(key) => {
+                namespace.workloads.get(&key).is_some_and(|workload| workload.host_network)
+            }
+            _ => false,
+        };
+        injection::resolve(&self.flat_injectors, labels, &pod.wish, host_network)
+    }
+
+    /// The tags by which webhooks lead to a revision.
+    pub fn tags_of<'a>(&'a self, revision: &'a Revision) -> impl Iterator<Item = &'a str> {
+        self.flat_injectors
+            .iter()
+            .filter(move |injector| injector.revision == *revision)
+            .filter_map(|injector| injector.tag.as_deref())
+    }
+
+    /// The revision behind a tag; none when there is no such tag.
+    pub fn tag(&self, name: &str) -> Option<&Revision> {
+        let tagged = |injector: &&Injector| injector.tag.as_deref() == Some(name);
+        self.flat_injectors.iter().find(tagged).map(|injector| &injector.revision)
+    }
+
+    fn set(&mut self, kind: Kind, key: Key, object: Object) {
+        match object {
+            Object::Namespace(meta) => {
+                let known = &mut self.entry(&key.name).meta;
+                let outdated = known.as_ref().is_some_and(|known| {
+                    known.uid == meta.uid && older(&meta.resource_version, &known.resource_version)
+                });
+                if !outdated {
+                    *known = Some(meta);
+                }
+            }
+            Object::Workload(workload, istiod) => {
+                let place = (key.namespace.clone(), key.name.clone());
+                if kind == Kind::Workload(WorkloadKind::Deployment) {
+                    let known = match istiod {
+                        Some(istiod) => self.istiods.insert(place, istiod.clone()) != Some(istiod),
+                        None => self.istiods.remove(&place).is_some(),
+                    };
+                    if known {
+                        self.find_planes();
+                    }
+                }
+                let workloads = &mut self.entry(&key.namespace).workloads;
+                let outdated = workloads.get(&workload.key).is_some_and(|known| {
+                    known.uid == workload.uid
+                        && older(&workload.resource_version, &known.resource_version)
+                });
+                if !outdated {
+                    workloads.insert(workload.key.clone(), *workload);
+                }
+            }
+            Object::Pod(pod) => {
+                self.entry(&key.namespace).pods.insert(key.name, *pod);
+            }
+            Object::Job(Some(cron_job)) => {
+                self.entry(&key.namespace).cron_jobs.insert(key.name, cron_job);
+            }
+            Object::Job(None) => self.gone(kind, &key),
+            Object::Injectors(injectors) => {
+                self.injectors.insert(key.name, injectors);
+                self.find_planes();
+            }
+            Object::Plane(plane) => {
+                if let Kind::Plane(source) = kind {
+                    self.declared
+                        .insert((source, format!("{}/{}", key.namespace, key.name)), *plane);
+                }
+                self.find_planes();
+            }
+        }
+    }
+
+    fn gone(&mut self, kind: Kind, key: &Key) {
+        self.bury(kind, key);
+        match kind {
+            Kind::Namespace => self.edit(&key.name, |namespace| namespace.meta = None),
+            Kind::Workload(kind) => {
+                if kind == WorkloadKind::Deployment
+                    && self.istiods.remove(&(key.namespace.clone(), key.name.clone())).is_some()
+                {
+                    self.find_planes();
+                }
+                let workload = WorkloadKey { kind, name: key.name.clone() };
+                self.edit(&key.namespace, |namespace| {
+                    namespace.workloads.remove(&workload);
+                });
+            }
+            Kind::Pod => self.edit(&key.namespace, |namespace| {
+                namespace.pods.remove(&key.name);
+            }),
+            Kind::Job => self.edit(&key.namespace, |namespace| {
+                namespace.cron_jobs.remove(&key.name);
+            }),
+            Kind::Injector => {
+                self.injectors.remove(&key.name);
+                self.find_planes();
+            }
+            Kind::Plane(source) => {
+                self.declared.remove(&(source, format!("{}/{}", key.namespace, key.name)));
+                self.find_planes();
+            }
+        }
+    }
+
+    fn forget(&mut self, kind: Kind) {
+        for namespace in self.namespaces.values_mut() {
+            match kind {
+                Kind::Namespace => namespace.meta = None,
+                Kind::Workload(kind) => namespace.workloads.retain(|key, _| key.kind != kind),
+                Kind::Pod => namespace.pods.clear(),
+                Kind::Job => namespace.cron_jobs.clear(),
+                Kind::Injector | Kind::Plane(_) => {}
+            }
+        }
+        self.namespaces.retain(|_, namespace| !namespace.is_empty());
+        match kind {
+            Kind::Workload(WorkloadKind::Deployment) => self.istiods.clear(),
+            Kind::Injector => self.injectors.clear(),
+            Kind::Plane(source) => self.declared.retain(|(of, _), _| *of != source),
+            Kind::Namespace | Kind::Workload(_) | Kind::Pod | Kind::Job => return,
+        }
+        self.find_planes();
+    }
+
+    fn entry(&mut self, namespace: &str) -> &mut Namespace {
+        self.namespaces.entry(namespace.to_owned()).or_default()
+    }
+
+    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Namespace)) {
+        if let Some(namespace) = self.namespaces.get_mut(name) {
+            edit(namespace);
+            if namespace.is_empty() {
+                self.namespaces.remove(name);
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// Who controls `pod`. ReplicaSets are not watched: their names end with the hash that their
+    /// Deployment gave them.
+    pub fn controller(&self, pod: &Pod) -> Controller {
+        let Some(Owner { group, kind, name, template_hash }) = &pod.owner else {
+            return Controller::Nobody;
+        };
+        let other =
+            |kind: &str, name: &str| Controller::Other { kind: kind.into(), name: name.into() };
+        match (kind.as_str(), template_hash) {
+            ("ReplicaSet", Some(TemplateHash::Deployment(hash))) => {
+                let deployment = name.strip_suffix(hash.as_str()).and_then(|x| x.strip_suffix('-'));
+                let key = deployment.map(|name| WorkloadKey {
+                    kind: WorkloadKind::Deployment,
+                    name: name.to_owned(),
+                });
+                match key.filter(|key| self.workloads.contains_key(key)) {
+                    Some(key) => Controller::Workload(key),
+                    None => other(kind, name),
+                }
+            }
+            ("ReplicaSet", Some(TemplateHash::Rollout(hash))) => {
+                let rollout = name.strip_suffix(hash.as_str()).and_then(|x| x.strip_suffix('-'));
+                other("Rollout", rollout.unwrap_or(name))
+            }
+            ("Job", _) if group == "batch" => match self.cron_jobs.get(name) {
+                Some(cron_job) => Controller::CronJob(cron_job.clone()),
+                None => Controller::Job(name.clone()),
+            },
+            // A mirror pod of a node's own manifest: nothing that the API can restart.
+            ("Node", _) => Controller::Nobody,
+            // Others have kinds of the same names in groups of their own.
+            _ => match WorkloadKind::of(kind).filter(|_| group == "apps") {
+                Some(found) => {
+                    let key = WorkloadKey { kind: found, name: name.clone() };
+                    let known = self.workloads.contains_key(&key);
+                    if known { Controller::Workload(key) } else { other(kind, name) }
+                }
+                None => other(kind, name),
+            },
+        }
+    }
+
+    /// The labels that decide on injection; none set while the namespace itself was not seen.
+    pub fn injection_labels(&self) -> InjectionLabels {
+        self.meta.as_ref().map(|meta| InjectionLabels::among(&meta.labels)).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.meta.is_none()
+            && self.workloads.is_empty()
+            && self.pods.is_empty()
+            && self.cron_jobs.is_empty()
+    }
+}
+
+/// Whether `version` of an object is older than `known`: since 1.35 resource versions are
+/// comparable. The reply to an own write may overtake the watch, which then must not set the view
+/// back; a complete list always does, as after a restore of etcd.
+pub fn older(version: &str, known: &str) -> bool {
+    match (version.parse::<u64>(), known.parse::<u64>()) {
+        (Ok(version), Ok(known)) => version < known,
+        _ => false,
+    }
+}

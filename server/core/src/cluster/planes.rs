@@ -1,0 +1,73 @@
+//! The planes of a cluster, from every source that tells of one.
+
+use super::{Cluster, Istiod};
+use crate::injection::Injector;
+use crate::plane::{Plane, Planes, Revision, Source};
+
+impl Cluster {
+    /// A resource of Calisti or Sail stands for its revision; otherwise an istiod Deployment or,
+    /// where istiod runs elsewhere, its webhook.
+    pub(super) fn find_planes(&mut self) {
+        self.flat_injectors = self.injectors.values().flatten().cloned().collect();
+        let mut planes = Planes::new();
+        for injector in self.flat_injectors.iter().filter(|injector| injector.tag.is_none()) {
+            planes.entry(injector.revision.clone()).or_insert_with(|| external(injector));
+        }
+        for ((namespace, name), istiod) in &self.istiods {
+            planes.insert(istiod.revision.clone(), plain(namespace, name, istiod));
+        }
+        for plane in self.declared.values() {
+            let mut plane = plane.clone();
+            if plane.version.is_empty()
+                && let Some(known) = planes.get(&plane.revision)
+            {
+                plane.version.clone_from(&known.version);
+            }
+            planes.insert(plane.revision.clone(), plane);
+        }
+        self.planes = planes;
+    }
+}
+
+fn plain(namespace: &str, name: &str, istiod: &Istiod) -> Plane {
+    let available = istiod.available > 0;
+    Plane {
+        status: if available { "Available" } else { "Unavailable" }.to_owned(),
+        error: if available {
+            String::new()
+        } else {
+            format!("{} of {} istiod replicas are available", istiod.available, istiod.desired)
+        },
+        available,
+        version: istiod.version.clone(),
+        created: istiod.created,
+        ..bare(&istiod.revision, name, namespace)
+    }
+}
+
+fn external(injector: &Injector) -> Plane {
+    let status = if injector.trusted { "External" } else { "NoCABundle" };
+    Plane {
+        status: status.to_owned(),
+        available: injector.trusted,
+        ..bare(&injector.revision, &injector.configuration, &injector.namespace)
+    }
+}
+
+fn bare(revision: &Revision, name: &str, namespace: &str) -> Plane {
+    Plane {
+        revision: revision.clone(),
+        source: Source::Istio,
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        version: String::new(),
+        mode: String::new(),
+        network: String::new(),
+        status: String::new(),
+        available: false,
+        mesh_expansion: None,
+        gateway_addresses: Vec::new(),
+        error: String::new(),
+        created: None,
+    }
+}

@@ -1,0 +1,111 @@
+//! Commands on a migration: what each verb makes of the control record, or why it is refused.
+
+use crate::migration::{Control, Migration, MigrationState, Move, MoveState};
+use crate::refusal::{FieldViolation, Refusal};
+use std::collections::BTreeSet;
+
+/// A command of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start nothing new until resumed.
+    Pause,
+    /// Go on without what has failed.
+    Resume,
+    /// Start nothing any more.
+    Cancel,
+    /// Try failed or blocked moves of these namespaces again.
+    Retry(Vec<String>),
+}
+
+/// The control record after `command`. The same command again changes nothing.
+pub fn command(
+    migration: &Migration,
+    waiting_for: &BTreeSet<String>,
+    command: &Command,
+) -> Result<Control, Refusal> {
+    let state = migration.state(waiting_for);
+    let refuse = |why: &str| {
+        Err(Refusal::State {
+            migration: migration.id.clone(),
+            state: state.as_str().to_owned(),
+            why: why.to_owned(),
+        })
+    };
+    let mut control = migration.control.clone();
+    match command {
+        Command::Cancel if state == MigrationState::Cancelled => return Ok(control),
+        _ if state.is_final() => return refuse("it has ended"),
+        Command::Cancel => control.cancelled = true,
+        _ if control.cancelled => return refuse("it is being cancelled"),
+        Command::Pause => control.paused = true,
+        Command::Resume => {
+            let unfinished = migration.counts().pending + migration.counts().active;
+            let failed = migration.moves.iter().filter(|m| needs_help(m));
+            let names: Vec<&str> = failed.map(|m| m.namespace.as_str()).collect();
+            if unfinished == 0 && !names.is_empty() && !control.paused {
+                let why = format!(
+                    "only failed moves are left: {}; retry them, roll them back or cancel",
+                    names.join(", ")
+                );
+                return refuse(&why);
+            }
+            control.paused = false;
+            let answered = migration
+                .moves
+                .iter()
+                .filter(|m| needs_help(m) || m.state == MoveState::Superseded);
+            for m in answered {
+                control.tolerated.insert(m.namespace.clone(), m.attempt);
+            }
+        }
+        Command::Retry(namespaces) => {
+            if namespaces.is_empty() {
+                let violation = FieldViolation::new("namespaces", "must name a namespace");
+                return Err(Refusal::InvalidFields(vec![violation]));
+            }
+            for namespace in namespaces {
+                let Some(m) = migration.find(namespace) else {
+                    return Err(Refusal::MoveNotFound {
+                        migration: migration.id.clone(),
+                        namespace: namespace.clone(),
+                    });
+                };
+                let repeated = control.retries.get(namespace).is_some_and(|a| *a >= m.attempt);
+                if !(needs_help(m) || repeated && m.state.is_active()) {
+                    let why = format!(
+                        "the move of `{namespace}` is {}; only FAILED and BLOCKED moves are retried",
+                        m.state.as_str()
+                    );
+                    return refuse(&why);
+                }
+                if needs_help(m) {
+                    control.retries.insert(namespace.clone(), m.attempt + 1);
+                }
+            }
+        }
+    }
+    Ok(control)
+}
+
+/// Namespaces that are relabelled and not wholly moved.
+pub fn half_moved(migration: &Migration) -> Vec<String> {
+    migration
+        .moves
+        .iter()
+        .filter(|m| match m.state {
+            MoveState::Relabeling | MoveState::Restarting | MoveState::Verifying => true,
+            MoveState::Checking | MoveState::Failed(_) | MoveState::Blocked(_) => m.relabelled,
+            MoveState::Pending
+            | MoveState::Moved(_)
+            | MoveState::Skipped
+            | MoveState::Cancelled
+            | MoveState::Gone
+            | MoveState::Superseded => false,
+        })
+        .map(|m| m.namespace.clone())
+        .collect()
+}
+
+fn needs_help(m: &Move) -> bool {
+    matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_))
+}

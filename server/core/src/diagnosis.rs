@@ -1,0 +1,130 @@
+//! Why a rollout does not go on, from one look at a namespace's full pods and its events.
+
+use crate::pod::Pod;
+use crate::problem::Code;
+use crate::workload::Workload;
+use std::time::Duration;
+
+/// One look at a namespace: the reply to a call, as all its pods stood at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// When it was asked for, on the engine's clock.
+    pub at: Duration,
+    /// Every unfinished pod.
+    pub pods: Vec<InspectedPod>,
+    /// Warning events, newest last.
+    pub warnings: Vec<Warning>,
+}
+
+/// A pod with what its status says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedPod {
+    /// The pod.
+    pub pod: Pod,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// What keeps it from being ready, in Kubernetes' own words; none when nothing tells.
+    pub trouble: Option<(Trouble, String)>,
+}
+
+/// What keeps a pod from being ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Its image cannot be pulled.
+    ImagePull,
+    /// A container crashes again and again.
+    CrashLoop,
+    /// No node takes it.
+    Unschedulable,
+    /// It runs and is not ready.
+    NotReady,
+}
+
+/// A Warning event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// Reason.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+}
+
+/// The cause, and the object that has it, as `kind/namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// What kind of problem.
+    pub code: Code,
+    /// The object.
+    pub object: String,
+    /// The object's own message.
+    pub message: String,
+}
+
+/// Why `workload` does not go on: pods that cannot be created come before pods that are in
+/// trouble, and those before a mere lack of progress.
+pub fn cause(
+    namespace: &str,
+    workload: &Workload,
+    pods: &[&InspectedPod],
+    look: &Inspection,
+) -> Cause {
+    let own = format!("{}/{namespace}/{}", workload.key.kind.as_str(), workload.key.name);
+    if let Some(message) = creation_failure(workload, look) {
+        return Cause { code: classify(&message), object: own, message };
+    }
+    let worst = pods
+        .iter()
+        .filter(|pod| !pod.ready)
+        .filter_map(|pod| Some((pod.trouble.as_ref()?, &pod.pod.name)))
+        .min();
+    if let Some(((trouble, message), pod)) = worst {
+        let code = match trouble {
+            Trouble::ImagePull => Code::ImagePull,
+            Trouble::CrashLoop => Code::CrashLoop,
+            Trouble::Unschedulable => Code::Unschedulable,
+            Trouble::NotReady => Code::NotReady,
+        };
+        let object = format!("Pod/{namespace}/{pod}");
+        return Cause { code, object, message: message.clone() };
+    }
+    if let Some(message) = &workload.complaints.late {
+        return Cause { code: Code::RolloutDeadline, object: own, message: message.clone() };
+    }
+    let Workload { desired, updated, available, .. } = workload;
+    let message =
+        format!("{updated} of {desired} pods are of the new template, {available} are available");
+    Cause { code: Code::RolloutStalled, object: own, message }
+}
+
+/// The message with which the creation of the workload's pods is refused: a Deployment says so
+/// itself, other controllers in events.
+fn creation_failure(workload: &Workload, look: &Inspection) -> Option<String> {
+    if let Some(message) = &workload.complaints.creation {
+        return Some(message.clone());
+    }
+    let concerns = |warning: &&Warning| {
+        warning.reason == "FailedCreate"
+            && warning.kind == workload.key.kind.as_str()
+            && warning.name == workload.key.name
+    };
+    let missing = workload.total < workload.desired;
+    look.warnings.iter().rev().filter(|_| missing).find(concerns).map(|w| w.message.clone())
+}
+
+/// The kind of refusal, from the API server's message; nothing else tells them apart.
+pub fn classify(message: &str) -> Code {
+    let says = |text: &str| message.contains(text);
+    if says("failed calling webhook") || says("failed to call webhook") {
+        Code::WebhookUnreachable
+    } else if says("exceeded quota") || says("must specify limits") || says("maximum cpu") {
+        Code::QuotaExceeded
+    } else if says("denied the request") || says("is forbidden") || says("violates PodSecurity") {
+        Code::AdmissionDenied
+    } else {
+        Code::RolloutStalled
+    }
+}

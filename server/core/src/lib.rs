@@ -1,0 +1,24 @@
+//! The pure core of revshift: what is observed of a cluster, what is planned, and what comes next.
+//!
+//! Every function here is total and deterministic: no clock, no IO, no async, no wire or storage
+//! format. Time and facts come in as values, the calls to make go out as values.
+
+pub mod admission;
+pub mod attachment;
+pub mod cluster;
+pub mod command;
+pub mod diagnosis;
+pub mod election;
+pub mod injection;
+pub mod label;
+pub mod migration;
+pub mod plan;
+pub mod plane;
+pub mod pod;
+pub mod problem;
+pub mod progress;
+pub mod refusal;
+pub mod rollback;
+pub mod rollout;
+pub mod step;
+pub mod workload;

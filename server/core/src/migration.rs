@@ -1,0 +1,402 @@
+//! Migrations, their moves, and the states that follow from them.
+
+use crate::label::InjectionLabels;
+use crate::plane::Revision;
+use crate::problem::Problem;
+use crate::workload::WorkloadKey;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A stored migration: what was asked for, what was commanded since, and its moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its id, also the name of the stored object.
+    pub id: String,
+    /// What was accepted; never changes.
+    pub spec: MigrationSpec,
+    /// What was commanded since.
+    pub control: Control,
+    /// Its moves, in the order of the plan.
+    pub moves: Vec<Move>,
+    /// When it reached a final state; a final state never changes.
+    pub ended: Option<Ended>,
+}
+
+/// A final state, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// SUCCEEDED, COMPLETED_WITH_EXCEPTIONS or CANCELLED.
+    pub state: MigrationState,
+    /// When it was reached.
+    pub at: Timestamp,
+    /// Number of the last record.
+    pub sequence: u64,
+}
+
+/// What was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationSpec {
+    /// The plane to leave.
+    pub source: Revision,
+    /// The plane to move to.
+    pub target: Revision,
+    /// How long a rollout may make no progress.
+    pub rollout_timeout: Duration,
+    /// The migration that this one rolls back.
+    pub rollback_of: Option<String>,
+    /// Who asked for it.
+    pub requester: String,
+    /// Why; empty unless it is a rollback.
+    pub reason: String,
+    /// Hash of its plan.
+    pub plan_hash: String,
+    /// When it was stored.
+    pub created: Timestamp,
+}
+
+/// What clients have commanded since; each command is durable before it is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Start nothing new until resumed.
+    pub paused: bool,
+    /// Start nothing any more.
+    pub cancelled: bool,
+    /// Moves, by namespace, whose failure at this attempt no longer pauses the migration.
+    pub tolerated: BTreeMap<String, u32>,
+    /// The attempt, by namespace, up to which a failed move is to be tried.
+    pub retries: BTreeMap<String, u32>,
+}
+
+/// One namespace's passage through a migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The namespace.
+    pub namespace: String,
+    /// Its uid; another namespace of that name is never touched.
+    pub uid: String,
+    /// Its labels before.
+    pub before: InjectionLabels,
+    /// Its labels after.
+    pub after: InjectionLabels,
+    /// Where it stands.
+    pub state: MoveState,
+    /// 1 for the first attempt, 0 before it.
+    pub attempt: u32,
+    /// Number of this record in the migration's stream, given when it is stored.
+    pub sequence: u64,
+    /// When the state was entered.
+    pub since: Timestamp,
+    /// When the first attempt began.
+    pub started: Option<Timestamp>,
+    /// Whether this migration wrote the namespace's label or lock.
+    pub relabelled: bool,
+    /// Workloads that were restarted, and in which attempt last.
+    pub restarts: BTreeMap<WorkloadKey, u32>,
+}
+
+/// Where a move stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoveState {
+    /// Not started.
+    Pending,
+    /// Checks that planes and namespace are as planned.
+    Checking,
+    /// Writes the label.
+    Relabeling,
+    /// Restarts workloads and waits for their rollouts.
+    Restarting,
+    /// Checks every pod.
+    Verifying,
+    /// Every pod that can be moved is on the target.
+    Moved(Vec<Leftover>),
+    /// Cannot go on until the problem is mended and the move retried.
+    Blocked(Problem),
+    /// Did not reach the target.
+    Failed(Problem),
+    /// Was already wholly on the target.
+    Skipped,
+    /// Never started.
+    Cancelled,
+    /// The namespace was deleted, or recreated.
+    Gone,
+    /// A rollback took it over.
+    Superseded,
+}
+
+/// Something that a move leaves as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leftover {
+    /// Why it is left.
+    pub reason: LeftoverReason,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// Its pods that are off the target.
+    pub pods: u32,
+}
+
+/// Why something is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftoverReason {
+    /// Runs to its end with the old sidecar.
+    Job,
+    /// Its next run uses the target.
+    CronJob,
+    /// Would not come back.
+    BarePod,
+    /// Uses the target when it is scaled up.
+    ScaledToZero,
+}
+
+/// Where a migration stands; follows from its control, its moves and what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationState {
+    /// Waits for another migration.
+    Pending,
+    /// Moves namespaces.
+    Running,
+    /// Starts nothing until resumed.
+    Paused(PauseReason),
+    /// Finishes what is in flight.
+    Cancelling,
+    /// Final: all moved or already there.
+    Succeeded,
+    /// Final: some were not moved.
+    CompletedWithExceptions,
+    /// Final: cancelled.
+    Cancelled,
+}
+
+/// Why a migration is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    /// Somebody paused it, or took one of its namespaces back.
+    User,
+    /// A move failed or is blocked.
+    FailureBudget,
+}
+
+/// How many moves are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveCounts {
+    /// Not started.
+    pub pending: u32,
+    /// Under way.
+    pub active: u32,
+    /// Moved or already there.
+    pub moved: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Blocked.
+    pub blocked: u32,
+    /// Cancelled, gone or superseded.
+    pub other: u32,
+}
+
+impl Migration {
+    /// Where it stands, waiting for the migrations `waiting_for`.
+    pub fn state(&self, waiting_for: &BTreeSet<String>) -> MigrationState {
+        if let Some(ended) = &self.ended {
+            return ended.state;
+        }
+        let counts = self.counts();
+        let unfinished = counts.pending + counts.active;
+        if self.control.cancelled {
+            return if unfinished == 0 {
+                MigrationState::Cancelled
+            } else {
+                MigrationState::Cancelling
+            };
+        }
+        if unfinished + counts.failed + counts.blocked == 0 {
+            return if counts.other == 0 {
+                MigrationState::Succeeded
+            } else {
+                MigrationState::CompletedWithExceptions
+            };
+        }
+        if let Some(reason) = self.pause(unfinished) {
+            // What was asked to be tried again goes on, whatever else has failed.
+            let retries = counts.active > 0 || self.moves.iter().any(|m| self.retry_wanted(m));
+            if reason == PauseReason::User || !retries {
+                return MigrationState::Paused(reason);
+            }
+        }
+        let started = self.moves.iter().any(|m| m.attempt > 0);
+        if !started && !waiting_for.is_empty() {
+            return MigrationState::Pending;
+        }
+        MigrationState::Running
+    }
+
+    /// Why nothing new may start; none when it may.
+    pub fn paused(&self) -> Option<PauseReason> {
+        let counts = self.counts();
+        self.pause(counts.pending + counts.active)
+    }
+
+    /// How many moves are in which state.
+    pub fn counts(&self) -> MoveCounts {
+        let mut counts = MoveCounts::default();
+        for m in &self.moves {
+            let count = match m.state {
+                MoveState::Pending => &mut counts.pending,
+                MoveState::Checking
+                | MoveState::Relabeling
+                | MoveState::Restarting
+                | MoveState::Verifying => &mut counts.active,
+                MoveState::Moved(_) | MoveState::Skipped => &mut counts.moved,
+                MoveState::Failed(_) => &mut counts.failed,
+                MoveState::Blocked(_) => &mut counts.blocked,
+                MoveState::Cancelled | MoveState::Gone | MoveState::Superseded => &mut counts.other,
+            };
+            *count += 1;
+        }
+        counts
+    }
+
+    /// The move of a namespace.
+    pub fn find(&self, namespace: &str) -> Option<&Move> {
+        self.moves.iter().find(|m| m.namespace == namespace)
+    }
+
+    /// Whether another attempt was asked for a failed or blocked move.
+    pub fn retry_wanted(&self, m: &Move) -> bool {
+        matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_))
+            && !self.control.cancelled
+            && self.control.retries.get(&m.namespace).is_some_and(|attempt| *attempt > m.attempt)
+    }
+
+    /// A failure that nobody has answered yet pauses; so does a namespace taken back, since whoever
+    /// did that will want to look before the others go on. With only failures left there is
+    /// nothing to go on with, tolerated or not.
+    fn pause(&self, unfinished: u32) -> Option<PauseReason> {
+        let unanswered = |m: &&Move| {
+            self.control.tolerated.get(&m.namespace).is_none_or(|attempt| *attempt < m.attempt)
+        };
+        let failed = |m: &&Move| matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_));
+        let retried = self.moves.iter().any(|m| self.retry_wanted(m));
+        if self.control.paused {
+            return Some(PauseReason::User);
+        }
+        let failures = self.moves.iter().filter(failed).filter(|m| !self.retry_wanted(m));
+        if failures.clone().any(|m| unanswered(&m)) {
+            return Some(PauseReason::FailureBudget);
+        }
+        if unfinished == 0 && !retried && failures.count() > 0 {
+            return Some(PauseReason::FailureBudget);
+        }
+        let taken = |m: &&Move| matches!(m.state, MoveState::Superseded);
+        if unfinished > 0 && self.moves.iter().filter(taken).any(|m| unanswered(&m)) {
+            return Some(PauseReason::User);
+        }
+        None
+    }
+}
+
+impl MigrationState {
+    /// Whether it never changes again.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Succeeded | Self::CompletedWithExceptions | Self::Cancelled => true,
+            Self::Pending | Self::Running | Self::Paused(_) | Self::Cancelling => false,
+        }
+    }
+
+    /// The state's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Paused(_) => "PAUSED",
+            Self::Cancelling => "CANCELLING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::CompletedWithExceptions => "COMPLETED_WITH_EXCEPTIONS",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
+
+impl Move {
+    /// A move that has not begun.
+    pub fn pending(
+        namespace: &str,
+        uid: &str,
+        before: InjectionLabels,
+        after: InjectionLabels,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+            before,
+            after,
+            state: MoveState::Pending,
+            attempt: 0,
+            sequence: 0,
+            since: now,
+            started: None,
+            relabelled: false,
+            restarts: BTreeMap::new(),
+        }
+    }
+
+    /// The same move in another state, entered now.
+    #[must_use]
+    pub fn enter(&self, state: MoveState, now: Timestamp) -> Self {
+        Self { state, since: now, ..self.clone() }
+    }
+
+    /// The value of `revshift.dev/restart` that this attempt gives a pod template.
+    pub fn restart_id(&self, migration: &str) -> String {
+        restart_id(migration, self.attempt)
+    }
+}
+
+impl MoveState {
+    /// Whether the move is under way.
+    pub fn is_active(&self) -> bool {
+        match self {
+            Self::Checking | Self::Relabeling | Self::Restarting | Self::Verifying => true,
+            Self::Pending
+            | Self::Moved(_)
+            | Self::Blocked(_)
+            | Self::Failed(_)
+            | Self::Skipped
+            | Self::Cancelled
+            | Self::Gone
+            | Self::Superseded => false,
+        }
+    }
+
+    /// The state's name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Checking => "CHECKING",
+            Self::Relabeling => "RELABELING",
+            Self::Restarting => "RESTARTING",
+            Self::Verifying => "VERIFYING",
+            Self::Moved(_) => "MOVED",
+            Self::Blocked(_) => "BLOCKED",
+            Self::Failed(_) => "FAILED",
+            Self::Skipped => "SKIPPED",
+            Self::Cancelled => "CANCELLED",
+            Self::Gone => "GONE",
+            Self::Superseded => "SUPERSEDED",
+        }
+    }
+}
+
+/// The value of `revshift.dev/restart` for an attempt of a migration.
+pub fn restart_id(migration: &str, attempt: u32) -> String {
+    format!("{migration}.{attempt}")
+}
+
+/// The migration and attempt in a restart id; none when it is not one.
+pub fn parse_restart_id(id: &str) -> Option<(&str, u32)> {
+    let (migration, attempt) = id.rsplit_once('.')?;
+    Some((migration, attempt.parse().ok()?))
+}

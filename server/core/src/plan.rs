@@ -1,0 +1,398 @@
+//! Plans: what a migration would do, as data with a hash, or why it is refused.
+
+use crate::cluster::{Cluster, Namespace, NamespaceMeta};
+use crate::injection::{self, Injection};
+use crate::label::InjectionLabels;
+use crate::migration::{Leftover, LeftoverReason, Move};
+use crate::plane::{self, Revision};
+use crate::pod::InjectionWish;
+use crate::problem::Code;
+use crate::refusal::{FieldViolation, Refusal, Violation};
+use crate::rollout::{self, Goal, Verdict};
+use crate::step::rollout_labels;
+use crate::workload::{Workload, WorkloadKey};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// How long a rollout may make no progress, unless asked otherwise.
+pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
+/// More namespaces than this are refused in one migration.
+pub const MOST_NAMESPACES: usize = 10_000;
+/// The rules by which a stored plan is executed; part of its hash. A replica that does not know
+/// the version of an unfinished plan does not stand for election.
+pub const PLAN_VERSION: u32 = 1;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The plane to leave, by revision or short name.
+    pub source: String,
+    /// The plane to move to, likewise.
+    pub target: String,
+    /// The namespaces, in the order in which they move.
+    pub namespaces: Vec<String>,
+    /// How long a rollout may make no progress.
+    pub rollout_timeout: Duration,
+}
+
+/// What a migration does, fixed before anything is touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The plane to leave.
+    pub source: Revision,
+    /// The plane to move to.
+    pub target: Revision,
+    /// How long a rollout may make no progress.
+    pub rollout_timeout: Duration,
+    /// The migration that it rolls back.
+    pub rollback_of: Option<String>,
+    /// One entry a namespace, in order.
+    pub entries: Vec<Entry>,
+    /// What does not forbid it, and should be known.
+    pub findings: Vec<Finding>,
+}
+
+/// One namespace of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// Labels before.
+    pub before: InjectionLabels,
+    /// Labels after.
+    pub after: InjectionLabels,
+    /// Its workloads as they stand; not part of the hash.
+    pub workloads: Vec<PlannedWorkload>,
+    /// What would stay off the target; not part of the hash.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// One workload of a plan, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedWorkload {
+    /// The workload.
+    pub key: WorkloadKey,
+    /// Replicas asked for.
+    pub replicas: u32,
+    /// Pods that are off the target.
+    pub pods_to_move: u32,
+    /// Why it would not be restarted; none when it would.
+    pub spared: Option<String>,
+}
+
+/// A result of a check that does not forbid a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was found.
+    pub code: Code,
+    /// The object, as `kind/name` or `kind/namespace/name`.
+    pub object: String,
+    /// What was found, in words.
+    pub message: String,
+}
+
+/// The plan for `request`, by what is known of the cluster.
+pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
+    let fields = check_fields(request);
+    if !fields.is_empty() {
+        return Err(Refusal::InvalidFields(fields));
+    }
+    let source = plane::resolve(cluster.planes(), &request.source)?.revision.clone();
+    let target = available(cluster, &request.target)?;
+    if source == target {
+        return Err(Refusal::PlanesIdentical(source.0));
+    }
+    let mut entries = Vec::new();
+    let mut violations = Vec::new();
+    for name in &request.namespaces {
+        match attached(cluster, name, &source, &target) {
+            Ok((meta, namespace)) => {
+                let before = InjectionLabels::among(&meta.labels);
+                let after = InjectionLabels::of_revision(target.as_str());
+                let place = Place { cluster, name, meta, namespace, target: &target };
+                match place.entry(before, after) {
+                    Ok(entry) => entries.push(entry),
+                    Err(found) => violations.extend(found),
+                }
+            }
+            Err(violation) => violations.push(violation),
+        }
+    }
+    if !violations.is_empty() {
+        return Err(Refusal::Plan(violations));
+    }
+    let findings = entries.iter().flat_map(findings).collect();
+    let rollout_timeout = request.rollout_timeout;
+    Ok(Plan { source, target, rollout_timeout, rollback_of: None, entries, findings })
+}
+
+/// The plane `name`, if it takes namespaces now.
+pub fn available(cluster: &Cluster, name: &str) -> Result<Revision, Refusal> {
+    let plane = plane::resolve(cluster.planes(), name)?;
+    if !plane.available {
+        return Err(Refusal::PlaneUnavailable {
+            revision: plane.revision.to_string(),
+            status: plane.status.clone(),
+            error: plane.error.clone(),
+        });
+    }
+    Ok(plane.revision.clone())
+}
+
+impl Plan {
+    /// The hash of all that is executed: planes, namespaces with uid and labels before and after,
+    /// order, rules. Which workloads restart is decided after the relabelling and not part of it.
+    pub fn hash(&self) -> String {
+        let mut text = format!(
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n",
+            self.source,
+            self.target,
+            self.rollout_timeout.as_millis(),
+            self.rollback_of.as_deref().unwrap_or_default(),
+        );
+        for entry in &self.entries {
+            // Namespaces, uids and label values contain no line breaks; `-` marks absence.
+            let value = |value: &Option<String>| match value {
+                Some(value) => format!("={value}"),
+                None => "-".to_owned(),
+            };
+            let labels = [
+                &entry.before.revision,
+                &entry.before.injection,
+                &entry.after.revision,
+                &entry.after.injection,
+            ]
+            .map(value)
+            .join("\n");
+            let _ = writeln!(text, "{}\n{}\n{labels}", entry.namespace, entry.uid);
+        }
+        hex(&Sha256::digest(text.as_bytes()))
+    }
+
+    /// The moves that execute it.
+    pub fn moves(&self, now: Timestamp) -> Vec<Move> {
+        self.entries
+            .iter()
+            .map(|Entry { namespace, uid, before, after, .. }| {
+                Move::pending(namespace, uid, before.clone(), after.clone(), now)
+            })
+            .collect()
+    }
+}
+
+/// The id of the migration that `requester` asks for with `request_id`: the same for the same
+/// request, so that a repeated creation finds the first.
+pub fn migration_id(requester: &str, request_id: &str) -> String {
+    let digest = Sha256::digest(format!("{requester}\n{request_id}").as_bytes());
+    format!("m-{}", &hex(&digest)[..10])
+}
+
+/// A namespace that is to move.
+pub(crate) struct Place<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) name: &'a str,
+    pub(crate) meta: &'a NamespaceMeta,
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) target: &'a Revision,
+}
+
+impl Place<'_> {
+    /// Its entry, or what forbids it.
+    pub(crate) fn entry(
+        &self,
+        before: InjectionLabels,
+        after: InjectionLabels,
+    ) -> Result<Entry, Vec<Violation>> {
+        let Self { cluster, name, meta, namespace, target } = *self;
+        let mut labels = meta.labels.clone();
+        rollout_labels(&mut labels, &after);
+        let injection =
+            injection::resolve(cluster.injectors(), &labels, &InjectionWish::default(), false);
+        if injection != Injection::By(target.clone()) {
+            let description =
+                format!("with its new label, new pods would be {}", rollout::describe(&injection));
+            let subject = format!("Namespace/{name}");
+            return Err(vec![Violation { code: Code::InjectorMismatch, subject, description }]);
+        }
+        let goal = Goal { cluster, namespace, labels: &labels, target };
+        let mut violations: Vec<Violation> = goal
+            .unreachable()
+            .into_iter()
+            .map(|(object, (code, description))| {
+                let (kind, object) = object.split_once('/').unwrap_or(("", object.as_str()));
+                Violation { code, subject: format!("{kind}/{name}/{object}"), description }
+            })
+            .collect();
+        // Nothing was restarted yet, so every verdict is about the workload as it stands.
+        let fresh =
+            Move::pending(name, &meta.uid, before.clone(), after.clone(), Timestamp::default());
+        let mut workloads = Vec::new();
+        for workload in namespace.workloads.values() {
+            let verdict = goal.judge(workload, &fresh, "", None);
+            match obstacle(workload, &verdict) {
+                Some((code, description)) => {
+                    let WorkloadKey { kind, name: object } = &workload.key;
+                    let subject = format!("{}/{name}/{object}", kind.as_str());
+                    violations.push(Violation { code, subject, description });
+                }
+                None => workloads.push(planned(&goal, workload, &verdict)),
+            }
+        }
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let leftovers = goal.leftovers();
+        let (namespace, uid) = (name.to_owned(), meta.uid.clone());
+        Ok(Entry { namespace, uid, before, after, workloads, leftovers })
+    }
+}
+
+fn obstacle(workload: &Workload, verdict: &Verdict) -> Option<(Code, String)> {
+    match verdict {
+        Verdict::Stuck(code, message) => Some((*code, message.clone())),
+        // Its next pods would wait for the obstacle too, so it is refused even while none is off.
+        Verdict::Rolling | Verdict::Restart => workload.obstacle.map(|obstacle| {
+            let (code, message) = rollout::describe_obstacle(obstacle);
+            (code, message.to_owned())
+        }),
+        Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => None,
+    }
+}
+
+fn planned(goal: &Goal<'_>, workload: &Workload, verdict: &Verdict) -> PlannedWorkload {
+    let off = goal.pods_of(workload).filter(|pod| !goal.on_target(pod)).count();
+    let spared = match verdict {
+        Verdict::Restart => None,
+        Verdict::Rolling if off > 0 => None,
+        Verdict::Rolling => Some("its pods are already on the target; its rollout is awaited"),
+        Verdict::Done => Some("its pods are already on the target"),
+        Verdict::OptedOut => Some("its pods are not injected"),
+        Verdict::ScaledToZero => Some("it has no replicas"),
+        Verdict::Stuck(..) => Some("it cannot be restarted"),
+    };
+    PlannedWorkload {
+        key: workload.key.clone(),
+        replicas: workload.desired,
+        pods_to_move: match verdict {
+            Verdict::OptedOut => 0,
+            _ => u32::try_from(off).unwrap_or(u32::MAX),
+        },
+        spared: spared.map(str::to_owned),
+    }
+}
+
+/// The namespace, if its label attaches it to the source, or already to the target.
+fn attached<'a>(
+    cluster: &'a Cluster,
+    name: &str,
+    source: &Revision,
+    target: &Revision,
+) -> Result<(&'a NamespaceMeta, &'a Namespace), Violation> {
+    let refuse = |code, description: String| {
+        Err(Violation { code, subject: format!("Namespace/{name}"), description })
+    };
+    let Some((meta, namespace)) = cluster.namespace(name) else {
+        return refuse(Code::NamespaceNotFound, "there is no such namespace".to_owned());
+    };
+    if meta.terminating {
+        return refuse(Code::NamespaceTerminating, "it is being deleted".to_owned());
+    }
+    let labels = InjectionLabels::among(&meta.labels);
+    if let Some(value) = labels.injection {
+        let description = format!("it is labelled istio-injection={value}");
+        return refuse(Code::NamespaceByInjection, description);
+    }
+    let Some(revision) = labels.revision else {
+        let description = format!("it has no label istio.io/rev, so it is not on `{source}`");
+        return refuse(Code::NamespaceNotAttached, description);
+    };
+    if revision == source.as_str() || revision == target.as_str() {
+        return Ok((meta, namespace));
+    }
+    if let Some(behind) = cluster.tag(&revision) {
+        let description = format!("its label names the tag `{revision}` of `{behind}`");
+        return refuse(Code::NamespaceByTag, description);
+    }
+    let description = format!("its label names `{revision}`, not `{source}`");
+    refuse(Code::NamespaceNotAttached, description)
+}
+
+/// What is malformed in `request`, whatever the cluster holds.
+pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
+    let mut violations = Vec::new();
+    for (field, value) in [("spec.source", &request.source), ("spec.target", &request.target)] {
+        if value.is_empty() {
+            violations.push(FieldViolation::new(field, "must name a control plane"));
+        }
+    }
+    if request.namespaces.is_empty() {
+        violations.push(FieldViolation::new("spec.namespaces", "must name a namespace"));
+    }
+    if request.namespaces.len() > MOST_NAMESPACES {
+        let most = format!("must be at most {MOST_NAMESPACES}");
+        violations.push(FieldViolation::new("spec.namespaces", most));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, name) in request.namespaces.iter().enumerate() {
+        let field = format!("spec.namespaces[{index}]");
+        if !is_name(name) {
+            violations
+                .push(FieldViolation::new(&field, format!("`{name}` is no namespace's name")));
+        } else if !seen.insert(name) {
+            violations.push(FieldViolation::new(&field, format!("`{name}` is named twice")));
+        }
+    }
+    if request.rollout_timeout < Duration::from_secs(1) {
+        violations.push(FieldViolation::new("spec.rollout_timeout", "must be at least 1 second"));
+    }
+    violations
+}
+
+/// Whether `name` is a DNS label, as names of namespaces are.
+pub(crate) fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+fn findings(entry: &Entry) -> Vec<Finding> {
+    entry
+        .leftovers
+        .iter()
+        .map(|leftover| {
+            let code = match leftover.reason {
+                LeftoverReason::Job => Code::LeftoverJob,
+                LeftoverReason::CronJob => Code::LeftoverCronJob,
+                LeftoverReason::BarePod => Code::LeftoverBarePod,
+                LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
+            };
+            let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
+            Finding { code, object, message: explain(leftover) }
+        })
+        .collect()
+}
+
+fn explain(leftover: &Leftover) -> String {
+    let pods = leftover.pods;
+    match leftover.reason {
+        LeftoverReason::Job => format!("{pods} of its pods keep their sidecar until they end"),
+        LeftoverReason::CronJob => format!("{pods} pods of its present run keep their sidecar"),
+        LeftoverReason::BarePod => "it has no controller that would replace it".to_owned(),
+        LeftoverReason::ScaledToZero => "it has no replicas to restart".to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

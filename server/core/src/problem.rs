@@ -1,0 +1,151 @@
+//! The one list of finding codes: what can be wrong with a namespace, a workload or a move, and
+//! what to do about it. Checks, refusals, FAILED and BLOCKED moves all draw on it.
+
+use jiff::Timestamp;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $remedy:literal;)*) => {
+        /// A stable finding code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code as users see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The name of the code, for documents.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+
+            /// The code of that text.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
+        }
+    };
+}
+
+codes! {
+    /// There is no such namespace.
+    NamespaceNotFound = "RS1001", "check the spelling with `revshift namespaces`";
+    /// The namespace is being deleted.
+    NamespaceTerminating = "RS1002", "leave it out";
+    /// The namespace's labels do not attach it to the source.
+    NamespaceNotAttached = "RS1003",
+        "see `revshift namespaces`; name the plane that it is attached to with --from";
+    /// The namespace's label names a tag.
+    NamespaceByTag = "RS1004",
+        "this version moves no namespaces labelled by a tag: label it with the revision itself";
+    /// The namespace is injected through `istio-injection`.
+    NamespaceByInjection = "RS1005",
+        "this version moves no namespaces labelled with istio-injection: replace it by istio.io/rev";
+    /// A Deployment is paused.
+    WorkloadPaused = "RS1101", "resume it with `kubectl rollout resume`";
+    /// A workload is only updated when its pods are deleted.
+    WorkloadOnDelete = "RS1102", "set its update strategy to RollingUpdate";
+    /// A StatefulSet keeps old pods below its partition.
+    WorkloadPartitioned = "RS1103", "set the partition of its update strategy to 0";
+    /// Pods belong to a ReplicaSet without Deployment, or a ReplicationController.
+    WorkloadBare = "RS1104", "replace it by a Deployment, or delete its pods by hand afterwards";
+    /// Pods belong to a controller that a rolling restart does not reach.
+    WorkloadUnknown = "RS1105", "this version restarts Deployments, StatefulSets and DaemonSets only";
+    /// The pod template carries a sidecar of its own.
+    WorkloadBakedIn = "RS1106", "remove the sidecar that `istioctl kube-inject` put into its template";
+    /// A Job keeps its sidecar until it ends.
+    LeftoverJob = "RS1201", "nothing: it ends by itself";
+    /// A CronJob uses the target at its next run.
+    LeftoverCronJob = "RS1202", "nothing: its next run is on the target";
+    /// A pod without controller would not come back.
+    LeftoverBarePod = "RS1203", "recreate it by hand";
+    /// A workload without replicas uses the target when it is scaled up.
+    LeftoverScaledToZero = "RS1204", "nothing: its next pods are on the target";
+    /// The plan moves nothing back: the labels were the same before.
+    RollbackNothing = "RS1301", "that migration only restarted it: its label was already the target's";
+    /// The migration did not move the namespace.
+    RollbackNotMoved = "RS1302", "see `revshift status` for the namespaces that it moved";
+    /// The namespace was changed after the migration.
+    RollbackChanged = "RS1303", "look who changed it, and move it with a migration of its own";
+    /// The target plane is not Available.
+    PlaneUnavailable = "RS2001", "look at the plane with `revshift planes`, mend it, then retry";
+    /// A plane of the migration does not exist any more.
+    PlaneGone = "RS2002", "bring it back, or cancel the migration";
+    /// The webhooks would not give new pods of the namespace to the target alone.
+    InjectorMismatch = "RS2003",
+        "compare the selectors of the injector webhooks with the namespace's labels";
+    /// A rollout made no progress for too long.
+    RolloutStalled = "RS3001", "look at the workload's pods and events, mend it, then retry";
+    /// The Deployment's own progress deadline has passed.
+    RolloutDeadline = "RS3002", "look at the workload's pods and events, mend it, then retry";
+    /// An image cannot be pulled.
+    ImagePull = "RS3003", "mend the image's name or the access to it, then retry";
+    /// A container crashes again and again.
+    CrashLoop = "RS3004", "read the container's log, mend it, then retry or roll back";
+    /// A pod runs and does not become ready.
+    NotReady = "RS3005", "look at its readiness probe and its log, then retry or roll back";
+    /// A quota or limit forbids new pods.
+    QuotaExceeded = "RS3006", "raise the quota, then retry";
+    /// An admission policy forbids new pods.
+    AdmissionDenied = "RS3007", "mend the workload or the policy, then retry";
+    /// An injector webhook does not answer.
+    WebhookUnreachable = "RS3008", "mend the target's istiod or its webhook, then retry or roll back";
+    /// No node takes a pod.
+    Unschedulable = "RS3009", "make room in the cluster, then retry";
+    /// A pod that should be injected has no sidecar.
+    InjectionMissing = "RS3010", "look why the target's webhook passed it over, then retry";
+    /// A pod was injected by another plane than the target.
+    InjectedByOther = "RS3011", "look which webhook injected it, then retry";
+    /// Somebody took the restart back.
+    RestartReverted = "RS3012", "let the workload's owner restart it, then retry";
+    /// The namespace's labels are neither those before nor those after.
+    LabelDrift = "RS4001", "find out who changed it; set the label as planned, then retry";
+    /// Another unfinished migration locks the namespace.
+    NamespaceLocked = "RS4002", "wait for that migration, then retry";
+    /// Kubernetes refuses revshift's own account.
+    PermissionDenied = "RS4003", "grant revshift's account what deploy/ lists, then retry";
+    /// Kubernetes refused a write for a reason that repeating does not mend.
+    WriteRefused = "RS4004", "see the message; mend the cause, then retry";
+}
+
+/// What is wrong with a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of problem.
+    pub code: Code,
+    /// The object, as `kind/name` or `kind/namespace/name`.
+    pub object: String,
+    /// What happened.
+    pub message: String,
+    /// Field manager that caused it; none when unknown.
+    pub manager: Option<String>,
+    /// When it was found.
+    pub since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_well_formed_and_have_a_remedy() {
+        let texts: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let digits = code.as_str().strip_prefix("RS").unwrap_or_default();
+            assert!(digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()), "{code:?}");
+            assert!(!code.remedy().is_empty() && !code.remedy().ends_with('.'), "{code:?}");
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+    }
+}

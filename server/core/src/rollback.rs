@@ -1,0 +1,120 @@
+//! Rollbacks: the plan that restores exactly the labels that a migration replaced.
+
+use crate::cluster::Cluster;
+use crate::label::InjectionLabels;
+use crate::migration::{Migration, Move};
+use crate::plan::{self, Place, Plan};
+use crate::problem::Code;
+use crate::refusal::{FieldViolation, Refusal, Violation};
+
+/// The plan that rolls `namespaces` of `migration` back; all that it moved, last first, when none
+/// is named. What is restored comes from the stored records, never from the cluster.
+pub fn rollback(
+    cluster: &Cluster,
+    migration: &Migration,
+    namespaces: &[String],
+    reason: &str,
+) -> Result<Plan, Refusal> {
+    if reason.trim().is_empty() {
+        let violation = FieldViolation::new("reason", "must say why the rollback is made");
+        return Err(Refusal::InvalidFields(vec![violation]));
+    }
+    let chosen = choose(migration, namespaces)?;
+    let target = plan::available(cluster, migration.spec.source.as_str())?;
+    let mut entries = Vec::new();
+    let mut violations = Vec::new();
+    for m in chosen {
+        match check(cluster, migration, m) {
+            Ok((meta, namespace)) => {
+                let name = &m.namespace;
+                let place = Place { cluster, name, meta, namespace, target: &target };
+                match place.entry(m.after.clone(), m.before.clone()) {
+                    Ok(entry) => entries.push(entry),
+                    Err(found) => violations.extend(found),
+                }
+            }
+            Err(violation) => violations.push(violation),
+        }
+    }
+    if !violations.is_empty() {
+        return Err(Refusal::Rollback(violations));
+    }
+    Ok(Plan {
+        source: migration.spec.target.clone(),
+        target,
+        rollout_timeout: migration.spec.rollout_timeout,
+        rollback_of: Some(migration.id.clone()),
+        entries,
+        findings: Vec::new(),
+    })
+}
+
+fn choose<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a Move>, Refusal> {
+    if !namespaces.is_empty() {
+        return namespaces
+            .iter()
+            .map(|namespace| {
+                migration.find(namespace).ok_or_else(|| Refusal::MoveNotFound {
+                    migration: migration.id.clone(),
+                    namespace: namespace.clone(),
+                })
+            })
+            .collect();
+    }
+    let moved: Vec<&Move> = migration
+        .moves
+        .iter()
+        .rev()
+        .filter(|m| m.relabelled && m.before != m.after)
+        .filter(|m| m.state != crate::migration::MoveState::Superseded)
+        .collect();
+    if moved.is_empty() {
+        // Namespaces that it only restarted each say so themselves.
+        let only_restarted = |m: &&Move| m.relabelled && m.before == m.after;
+        let restarted: Vec<&Move> = migration.moves.iter().filter(only_restarted).collect();
+        if !restarted.is_empty() {
+            return Ok(restarted);
+        }
+        return Err(Refusal::Rollback(vec![Violation {
+            code: Code::RollbackNotMoved,
+            subject: format!("Migration/{}", migration.id),
+            description: "it has moved no namespace".to_owned(),
+        }]));
+    }
+    Ok(moved)
+}
+
+fn check<'a>(
+    cluster: &'a Cluster,
+    migration: &Migration,
+    m: &Move,
+) -> Result<(&'a crate::cluster::NamespaceMeta, &'a crate::cluster::Namespace), Violation> {
+    let refuse = |code, description: &str| {
+        let subject = format!("Namespace/{}", m.namespace);
+        Err(Violation { code, subject, description: description.to_owned() })
+    };
+    let Some((meta, namespace)) = cluster.namespace(&m.namespace) else {
+        return refuse(Code::NamespaceNotFound, "there is no such namespace any more");
+    };
+    if meta.uid != m.uid {
+        return refuse(Code::RollbackChanged, "it was deleted and created anew");
+    }
+    if meta.terminating {
+        return refuse(Code::NamespaceTerminating, "it is being deleted");
+    }
+    let locked_by = meta.lock.as_ref().map(|lock| lock.migration.as_str());
+    if !m.relabelled && locked_by != Some(migration.id.as_str()) {
+        return refuse(Code::RollbackNotMoved, "that migration did not move it");
+    }
+    if m.before == m.after {
+        return refuse(Code::RollbackNothing, "its labels were the same before");
+    }
+    if InjectionLabels::among(&meta.labels) != m.after {
+        return refuse(Code::RollbackChanged, "its label is not the one that the migration wrote");
+    }
+    // A lock that is gone proves nothing: GitOps may prune it.
+    if locked_by.is_some_and(|by| by != migration.id) {
+        return refuse(Code::RollbackChanged, "another migration has moved it since");
+    }
+    Ok((meta, namespace))
+}

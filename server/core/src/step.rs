@@ -1,0 +1,179 @@
+//! The next step of one move: a total function of its record and of what is observed now.
+//!
+//! A step either commits a new record, or makes calls, or waits; never a call that a record has to
+//! announce before it is stored. The same facts give the same step again, and calls are guarded by
+//! the version that was decided on, so a repeated or late call changes nothing.
+
+mod passage;
+
+use crate::cluster::{Cluster, Lock};
+use crate::diagnosis::Inspection;
+use crate::label::{self, InjectionLabels, Labels};
+use crate::migration::{MigrationSpec, Move, MoveState};
+use crate::problem::Code;
+use crate::workload::WorkloadKey;
+use jiff::Timestamp;
+use passage::{Step, block, commit};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long the API server's admission may still match pods against a namespace's old labels.
+pub const SETTLE: Duration = Duration::from_secs(2);
+/// How long a verification that did not hold waits before it looks again.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long pods may outlive a controller that was deleted before they count as somebody else's.
+pub const STRAY: Duration = Duration::from_secs(30);
+
+/// What is observed now.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Ids of migrations that have not ended: their locks hold.
+    pub unfinished: &'a BTreeSet<String>,
+    /// Time on the engine's clock.
+    pub elapsed: Duration,
+    /// Wall time, for records.
+    pub wall: Timestamp,
+}
+
+/// The migration that a move belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Its id.
+    pub migration: &'a str,
+    /// What was accepted.
+    pub spec: &'a MigrationSpec,
+    /// Whether somebody has paused it: nothing is written until it is resumed.
+    pub paused: bool,
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+}
+
+/// What a leader remembers of a move between two steps; a new leader starts without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scratch {
+    /// Since when the namespace has been seen relabelled.
+    pub settled_from: Option<Duration>,
+    /// The furthest progress seen, and when.
+    pub furthest: Option<(Progress, Duration)>,
+    /// The reply to the last look.
+    pub inspection: Option<Inspection>,
+    /// What Kubernetes refused for good.
+    pub refusal: Option<(Code, String, String)>,
+    /// Not before this time may a call be repeated that had no clear reply.
+    pub back_off: Option<Duration>,
+    /// Since when writes have had no clear reply, on which object, and what was last said.
+    pub failing: Option<(Duration, String, String)>,
+    /// Since when a rollout has been over its own deadline.
+    pub late_from: Option<Duration>,
+    /// Since when pods have been seen that no restart reaches.
+    pub stray_from: Option<Duration>,
+}
+
+/// How far a move has come; it only counts what never goes back while a rollout goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    restarted: u32,
+    done: u32,
+    updated: u32,
+    on_target: u32,
+}
+
+/// A call to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Set the namespace's labels and lock, if it is still of this version.
+    Relabel {
+        /// The namespace.
+        namespace: String,
+        /// Its uid.
+        uid: String,
+        /// The version decided on.
+        resource_version: String,
+        /// The labels to set; what is absent is removed.
+        labels: InjectionLabels,
+        /// The labels that are replaced, for the readable copy in the lock.
+        prior: InjectionLabels,
+        /// The lock to write.
+        lock: Lock,
+    },
+    /// Change a workload's pod template, if it is still of this version.
+    Restart {
+        /// The namespace.
+        namespace: String,
+        /// The workload.
+        workload: WorkloadKey,
+        /// The version decided on.
+        resource_version: String,
+        /// The restart to ask for.
+        restart: String,
+    },
+    /// List the namespace's pods in full, and its warnings.
+    Inspect {
+        /// The namespace.
+        namespace: String,
+    },
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Store this record, then step again.
+    Commit(Box<Move>),
+    /// Make these calls, then step again.
+    Calls(Vec<Call>),
+    /// Nothing, until a fact changes or this time has come.
+    Wait(Option<Duration>),
+}
+
+/// The next step of `m`. `scratch` is brought up to date.
+pub fn step(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -> Next {
+    if !m.state.is_active() {
+        return Next::Wait(None);
+    }
+    let Some((meta, namespace)) = facts.cluster.namespace(&m.namespace) else {
+        return commit(m.enter(MoveState::Gone, facts.wall));
+    };
+    if meta.uid != m.uid || meta.terminating {
+        return commit(m.enter(MoveState::Gone, facts.wall));
+    }
+    if let Some((code, object, message)) = scratch.refusal.take() {
+        return block(m, facts, code, object, message, None);
+    }
+    let step = Step { order, m, facts, meta, namespace };
+    match m.state {
+        MoveState::Checking => step.check(),
+        MoveState::Relabeling => step.relabel(scratch),
+        MoveState::Restarting => step.restart(scratch),
+        MoveState::Verifying => step.verify(scratch),
+        MoveState::Pending
+        | MoveState::Moved(_)
+        | MoveState::Blocked(_)
+        | MoveState::Failed(_)
+        | MoveState::Skipped
+        | MoveState::Cancelled
+        | MoveState::Gone
+        | MoveState::Superseded => Next::Wait(None),
+    }
+}
+
+impl Progress {
+    /// Takes over what got better; tells whether anything did.
+    fn advance(&mut self, now: Self) -> bool {
+        let before = *self;
+        self.restarted = self.restarted.max(now.restarted);
+        self.done = self.done.max(now.done);
+        self.updated = self.updated.max(now.updated);
+        self.on_target = self.on_target.max(now.on_target);
+        *self != before
+    }
+}
+
+/// Replaces the deciding labels among `labels` by `by`.
+pub fn rollout_labels(labels: &mut Labels, by: &InjectionLabels) {
+    labels.remove(label::REVISION);
+    labels.remove(label::INJECTION);
+    labels.extend(by.entries());
+}

@@ -1,0 +1,254 @@
+//! Plans and their refusals.
+
+use super::world::{
+    NEW, OLD, World, calisti, deployed, deployment, labels, owned, pod, rev, revisioned, workload,
+};
+use revshift_core::label::InjectionLabels;
+use revshift_core::plan::{Plan, ROLLOUT_TIMEOUT, Request, plan};
+use revshift_core::pod::{Injected, Owner, TemplateHash};
+use revshift_core::problem::Code;
+use revshift_core::refusal::Refusal;
+use revshift_core::workload::{Obstacle, WorkloadKind};
+use std::time::Duration;
+
+fn request(namespaces: &[&str]) -> Request {
+    Request {
+        source: OLD.to_owned(),
+        target: NEW.to_owned(),
+        namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
+        rollout_timeout: ROLLOUT_TIMEOUT,
+    }
+}
+
+fn old() -> Injected {
+    Injected::By(rev(OLD))
+}
+
+#[track_caller]
+fn refused(world: &World, namespace: &str) -> Vec<(Code, String)> {
+    match plan(&world.cluster, &request(&[namespace])) {
+        Err(Refusal::Plan(violations)) => {
+            violations.into_iter().map(|violation| (violation.code, violation.subject)).collect()
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn shop(edit: impl FnOnce(&mut World)) -> World {
+    let mut world = World::calisti();
+    world.application("shop");
+    edit(&mut world);
+    world
+}
+
+#[test]
+fn a_plan_names_what_is_restarted_and_what_is_left() {
+    let world = shop(|world| {
+        world.workload("shop", deployment("idle", 0));
+        let mut opted = deployment("opted", 1);
+        opted.wish = super::world::wish(&[("sidecar.istio.io/inject", "false")]);
+        world.workload("shop", opted);
+        world.pod("shop", deployed("opted", "bbb", "0", Injected::No));
+        world.pod("shop", owned("Job", "report", "x", old()));
+        world.job("shop", "nightly-1", "nightly");
+        world.pod("shop", owned("Job", "nightly-1", "x", old()));
+        world.pod("shop", pod("alone", None, old()));
+    });
+    let plan = plan(&world.cluster, &request(&["shop"])).unwrap();
+    assert_eq!((plan.source.as_str(), plan.target.as_str()), (OLD, NEW));
+    let entry = &plan.entries[0];
+    assert_eq!(entry.before, InjectionLabels::of_revision(OLD));
+    assert_eq!(entry.after, InjectionLabels::of_revision(NEW));
+    let workloads: Vec<_> = entry
+        .workloads
+        .iter()
+        .map(|w| (w.key.name.as_str(), w.pods_to_move, w.spared.is_none()))
+        .collect();
+    assert_eq!(workloads, [("idle", 0, false), ("opted", 0, false), ("web", 2, true)]);
+    let codes: Vec<Code> = plan.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(
+        codes,
+        [
+            Code::LeftoverJob,
+            Code::LeftoverCronJob,
+            Code::LeftoverBarePod,
+            Code::LeftoverScaledToZero
+        ]
+    );
+}
+
+#[test]
+fn a_short_name_is_expanded_where_it_is_unambiguous() {
+    let mut world = shop(|_| {});
+    let mut short = request(&["shop"]);
+    short.source = "cp-v113x".to_owned();
+    short.target = "cp-v115x".to_owned();
+    assert_eq!(plan(&world.cluster, &short).unwrap().target.as_str(), NEW);
+    world.plane(calisti("cp-v115x.other", true));
+    match plan(&world.cluster, &short) {
+        Err(Refusal::PlaneAmbiguous { candidates, .. }) => {
+            assert_eq!(candidates, [NEW, "cp-v115x.other"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn planes_must_exist_differ_and_be_available() {
+    let mut world = shop(|_| {});
+    let ask = |world: &World, source: &str, target: &str| {
+        let request =
+            Request { source: source.to_owned(), target: target.to_owned(), ..request(&["shop"]) };
+        plan(&world.cluster, &request)
+    };
+    assert!(matches!(ask(&world, "nope", NEW), Err(Refusal::PlaneNotFound { .. })));
+    assert!(matches!(ask(&world, OLD, "nope"), Err(Refusal::PlaneNotFound { .. })));
+    assert!(matches!(ask(&world, OLD, "cp-v113x"), Err(Refusal::PlanesIdentical(_))));
+    world.plane(calisti(NEW, false));
+    assert!(matches!(ask(&world, OLD, NEW), Err(Refusal::PlaneUnavailable { .. })));
+    // The plane that is left need not be well.
+    world.plane(calisti(NEW, true));
+    world.plane(calisti(OLD, false));
+    assert!(ask(&world, OLD, NEW).is_ok());
+}
+
+#[test]
+fn every_malformed_field_is_named() {
+    let world = shop(|_| {});
+    let bad = Request {
+        source: String::new(),
+        target: NEW.to_owned(),
+        namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
+        rollout_timeout: Duration::from_millis(10),
+    };
+    match plan(&world.cluster, &bad) {
+        Err(Refusal::InvalidFields(violations)) => {
+            let fields: Vec<&str> = violations.iter().map(|v| v.field.as_str()).collect();
+            assert_eq!(
+                fields,
+                ["spec.source", "spec.namespaces[1]", "spec.namespaces[2]", "spec.rollout_timeout"]
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let empty = plan(&world.cluster, &request(&[]));
+    assert!(matches!(empty, Err(Refusal::InvalidFields(_))), "{empty:?}");
+}
+
+#[test]
+fn namespaces_that_are_not_on_the_source_are_refused() {
+    let mut world = World::calisti();
+    assert_eq!(refused(&world, "shop"), [(Code::NamespaceNotFound, "Namespace/shop".to_owned())]);
+    for (pairs, code) in [
+        (&[][..], Code::NamespaceNotAttached),
+        (&[("istio.io/rev", "other")], Code::NamespaceNotAttached),
+        (&[("istio.io/rev", "prod")], Code::NamespaceByTag),
+        (&[("istio-injection", "enabled")], Code::NamespaceByInjection),
+        (&[("istio-injection", "disabled"), ("istio.io/rev", OLD)], Code::NamespaceByInjection),
+    ] {
+        world.injectors("tag", revisioned("tag", OLD, Some("prod")));
+        world.namespace("shop", pairs);
+        assert_eq!(refused(&world, "shop"), [(code, "Namespace/shop".to_owned())], "{pairs:?}");
+    }
+    world.namespace("shop", &[("istio.io/rev", OLD)]);
+    world.edit_namespace("shop", |meta| meta.terminating = true);
+    assert_eq!(refused(&world, "shop")[0].0, Code::NamespaceTerminating);
+}
+
+#[test]
+fn workloads_that_a_rolling_restart_does_not_move_are_refused() {
+    let obstructed = |obstacle| {
+        shop(|world| world.edit_workload("shop", "web", |w| w.obstacle = Some(obstacle)))
+    };
+    let web = || "Deployment/shop/web".to_owned();
+    assert_eq!(refused(&obstructed(Obstacle::Paused), "shop"), [(Code::WorkloadPaused, web())]);
+    assert_eq!(refused(&obstructed(Obstacle::OnDelete), "shop")[0].0, Code::WorkloadOnDelete);
+    assert_eq!(refused(&obstructed(Obstacle::Partition), "shop")[0].0, Code::WorkloadPartitioned);
+    let baked = shop(|world| world.edit_workload("shop", "web", |w| w.baked_in = true));
+    assert_eq!(refused(&baked, "shop"), [(Code::WorkloadBakedIn, web())]);
+    for (kind, hash, code, subject) in [
+        ("ReplicaSet", None, Code::WorkloadBare, "ReplicaSet/shop/x-ccc"),
+        (
+            "ReplicaSet",
+            Some(TemplateHash::Deployment("ccc".to_owned())),
+            Code::WorkloadBare,
+            "ReplicaSet/shop/x-ccc",
+        ),
+        (
+            "ReplicaSet",
+            Some(TemplateHash::Rollout("ccc".to_owned())),
+            Code::WorkloadUnknown,
+            "Rollout/shop/x",
+        ),
+        ("ReplicationController", None, Code::WorkloadBare, "ReplicationController/shop/x-ccc"),
+        ("ZookeeperCluster", None, Code::WorkloadUnknown, "ZookeeperCluster/shop/x-ccc"),
+    ] {
+        let world = shop(|world| {
+            let owner = Owner {
+                group: "apps".to_owned(),
+                kind: kind.to_owned(),
+                name: "x-ccc".to_owned(),
+                template_hash: hash.clone(),
+            };
+            world.pod("shop", pod("x-ccc-1", Some(owner), old()));
+        });
+        assert_eq!(refused(&world, "shop"), [(code, subject.to_owned())], "{kind}");
+    }
+}
+
+#[test]
+fn an_obstacle_without_pods_to_move_forbids_nothing() {
+    let world = shop(|world| {
+        let mut idle = workload(WorkloadKind::StatefulSet, "idle", 0);
+        idle.obstacle = Some(Obstacle::OnDelete);
+        world.workload("shop", idle);
+    });
+    assert!(plan(&world.cluster, &request(&["shop"])).is_ok());
+}
+
+#[test]
+fn every_obstacle_of_every_namespace_is_told_at_once() {
+    let mut world = shop(|world| {
+        world.edit_workload("shop", "web", |w| w.obstacle = Some(Obstacle::Paused));
+    });
+    world.namespace("plain", &[]);
+    match plan(&world.cluster, &request(&["shop", "plain", "missing"])) {
+        Err(Refusal::Plan(violations)) => assert_eq!(violations.len(), 3),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_target_without_its_webhook_is_refused() {
+    let mut world = shop(|_| {});
+    world.gone(revshift_core::cluster::Kind::Injector, "", NEW);
+    assert_eq!(refused(&world, "shop")[0].0, Code::InjectorMismatch);
+}
+
+#[test]
+fn a_namespace_already_labelled_with_the_target_is_only_restarted() {
+    let world = shop(|world| {
+        world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", NEW)]));
+    });
+    let plan = plan(&world.cluster, &request(&["shop"])).unwrap();
+    assert_eq!(plan.entries[0].before, plan.entries[0].after);
+    assert_eq!(plan.entries[0].workloads[0].spared, None);
+}
+
+#[test]
+fn the_hash_covers_what_is_executed_and_not_what_is_found() {
+    let mut world = shop(|_| {});
+    world.application("other");
+    let hash = |world: &World, request: &Request| plan(&world.cluster, request).unwrap().hash();
+    let first = hash(&world, &request(&["shop", "other"]));
+    assert_ne!(first, hash(&world, &request(&["other", "shop"])));
+    let slower = Request { rollout_timeout: Duration::from_secs(1), ..request(&["shop", "other"]) };
+    assert_ne!(first, hash(&world, &slower));
+    world.workload("shop", deployment("new", 3));
+    assert_eq!(first, hash(&world, &request(&["shop", "other"])));
+    world.edit_namespace("shop", |meta| meta.uid = "another".to_owned());
+    assert_ne!(first, hash(&world, &request(&["shop", "other"])));
+    let plan: Plan = plan(&world.cluster, &request(&["shop"])).unwrap();
+    let rollback = Plan { rollback_of: Some("m-1".to_owned()), ..plan.clone() };
+    assert_ne!(plan.hash(), rollback.hash());
+}

@@ -1,0 +1,132 @@
+//! One move on its way: the cluster that it is in, and what a leader remembers of it.
+
+use super::world::{NEW, World, at, deployed, labels, migration, rev};
+use revshift_core::cluster::{Kind, Lock};
+use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble};
+use revshift_core::migration::{Migration, Move, MoveState, restart_id};
+use revshift_core::pod::Injected;
+use revshift_core::problem::Code;
+use revshift_core::step::{Call, Facts, Next, Order, Scratch, step};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// One move of migration `m` in `shop`, and what a leader remembers of it.
+pub(crate) struct Story {
+    pub(crate) world: World,
+    pub(crate) migration: Migration,
+    pub(crate) scratch: Scratch,
+    pub(crate) elapsed: Duration,
+    pub(crate) unfinished: BTreeSet<String>,
+}
+
+impl Story {
+    pub(crate) fn new(state: MoveState) -> Self {
+        let mut world = World::calisti();
+        world.application("shop");
+        let mut migration = migration("m", &["shop"]);
+        migration.moves[0].state = state;
+        migration.moves[0].attempt = 1;
+        Self {
+            world,
+            migration,
+            scratch: Scratch::default(),
+            elapsed: Duration::ZERO,
+            unfinished: BTreeSet::from(["m".to_owned()]),
+        }
+    }
+
+    /// The namespace as the move has relabelled it.
+    pub(crate) fn relabelled(state: MoveState) -> Self {
+        let mut story = Self::new(state);
+        story.relabel();
+        story
+    }
+
+    pub(crate) fn relabel(&mut self) {
+        self.world.edit_namespace("shop", |meta| {
+            meta.labels = labels(&[("istio.io/rev", NEW)]);
+            meta.lock = Some(Lock { migration: "m".to_owned(), attempt: 1 });
+        });
+    }
+
+    pub(crate) fn m(&mut self) -> &mut Move {
+        &mut self.migration.moves[0]
+    }
+
+    pub(crate) fn next(&mut self) -> Next {
+        let facts = Facts {
+            cluster: &self.world.cluster,
+            unfinished: &self.unfinished,
+            elapsed: self.elapsed,
+            wall: at(0),
+        };
+        let order = Order {
+            migration: "m",
+            spec: &self.migration.spec,
+            paused: self.migration.control.paused,
+            cancelled: self.migration.control.cancelled,
+        };
+        step(order, &self.migration.moves[0], &mut self.scratch, facts)
+    }
+
+    pub(crate) fn after(&mut self, time: Duration) -> Next {
+        self.elapsed += time;
+        self.next()
+    }
+
+    #[track_caller]
+    pub(crate) fn commits(&mut self) -> MoveState {
+        match self.next() {
+            Next::Commit(m) => {
+                self.migration.moves[0] = *m;
+                self.migration.moves[0].state.clone()
+            }
+            other => panic!("not committed: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn code(&mut self) -> (Code, String) {
+        match self.commits() {
+            MoveState::Failed(problem) | MoveState::Blocked(problem) => {
+                (problem.code, problem.object)
+            }
+            other => panic!("no problem: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn calls(&mut self) -> Vec<Call> {
+        match self.next() {
+            Next::Calls(calls) => calls,
+            other => panic!("no calls: {other:?}"),
+        }
+    }
+
+    /// The controller has replaced the pods of `web` by the restart of this attempt.
+    pub(crate) fn roll(&mut self, injected: &Injected) {
+        let restart = restart_id("m", self.migration.moves[0].attempt);
+        self.world.edit_workload("shop", "web", |w| w.restart = Some(restart.clone()));
+        for index in 0..2 {
+            self.world.gone(Kind::Pod, "shop", &format!("web-aaa-{index}"));
+            let mut pod = deployed("web", "bbb", &index.to_string(), injected.clone());
+            pod.restart = Some(restart.clone());
+            self.world.pod("shop", pod);
+        }
+    }
+
+    pub(crate) fn look(&mut self, ready: bool) {
+        let (_, content) = self.world.cluster.namespace("shop").unwrap();
+        let pods = content.pods.values().map(|pod| InspectedPod {
+            pod: pod.clone(),
+            ready,
+            trouble: (!ready).then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
+        });
+        self.scratch.inspection =
+            Some(Inspection { at: self.elapsed, pods: pods.collect(), warnings: Vec::new() });
+    }
+}
+
+pub(crate) fn new() -> Injected {
+    Injected::By(rev(NEW))
+}

@@ -1,0 +1,249 @@
+//! The steps of a move that meets with trouble.
+
+use super::story::{Story, new};
+use super::world::{OLD, deployed, pod, problem, rev};
+use revshift_core::cluster::Kind;
+use revshift_core::migration::MoveState;
+use revshift_core::pod::Injected;
+use revshift_core::problem::Code;
+use revshift_core::step::{Call, Next, STRAY};
+use revshift_core::workload::Obstacle;
+use std::time::Duration;
+
+#[test]
+fn a_straggler_fails_the_move() {
+    for (injected, code) in
+        [(Injected::By(rev(OLD)), Code::InjectedByOther), (Injected::No, Code::InjectionMissing)]
+    {
+        let mut story = Story::relabelled(MoveState::Restarting);
+        story.roll(&injected);
+        assert_eq!(story.commits(), MoveState::Restarting);
+        assert_eq!(story.code(), (code, "Deployment/shop/web".to_owned()));
+        let mut story = Story::relabelled(MoveState::Verifying);
+        story.roll(&new());
+        let mut late = deployed("web", "bbb", "9", injected);
+        late.restart = Some("m.1".to_owned());
+        story.world.pod("shop", late);
+        assert_eq!(story.code().0, code);
+    }
+}
+
+#[test]
+fn a_restart_that_was_taken_back_is_not_written_again() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.roll(&new());
+    assert_eq!(story.commits(), MoveState::Restarting);
+    story.world.edit_workload("shop", "web", |w| {
+        w.restart = None;
+        w.template_manager = Some("argocd".to_owned());
+    });
+    story.world.pod("shop", deployed("web", "aaa", "0", Injected::By(rev(OLD))));
+    assert_eq!(story.code(), (Code::RestartReverted, "Deployment/shop/web".to_owned()));
+    let MoveState::Blocked(problem) = story.m().state.clone() else { panic!("not blocked") };
+    assert_eq!(problem.manager.as_deref(), Some("argocd"));
+}
+
+#[test]
+fn an_obstacle_that_appears_later_fails_the_move() {
+    for (obstacle, code) in [
+        (Obstacle::Paused, Code::WorkloadPaused),
+        (Obstacle::OnDelete, Code::WorkloadOnDelete),
+        (Obstacle::Partition, Code::WorkloadPartitioned),
+    ] {
+        let mut story = Story::relabelled(MoveState::Restarting);
+        story.world.edit_workload("shop", "web", |w| w.obstacle = Some(obstacle));
+        assert_eq!(story.code().0, code);
+    }
+}
+
+#[test]
+fn a_rollout_without_progress_fails_with_its_cause() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.roll(&new());
+    assert_eq!(story.commits(), MoveState::Restarting);
+    story.world.edit_workload("shop", "web", |w| w.available = 1);
+    assert_eq!(story.next(), Next::Wait(Some(Duration::from_mins(10))));
+    // Progress starts the wait anew.
+    story.elapsed = Duration::from_secs(599);
+    story.world.edit_workload("shop", "web", |w| w.updated = 3);
+    assert_eq!(story.next(), Next::Wait(Some(Duration::from_secs(1199))));
+    // A pod that is lost again is none.
+    story.world.edit_workload("shop", "web", |w| w.updated = 1);
+    assert_eq!(story.after(Duration::from_secs(1)), Next::Wait(Some(Duration::from_secs(1199))));
+    story.elapsed = Duration::from_secs(1199);
+    assert_eq!(story.calls(), [Call::Inspect { namespace: "shop".to_owned() }]);
+    story.look(false);
+    assert_eq!(story.code(), (Code::ImagePull, "Pod/shop/web-bbb-0".to_owned()));
+}
+
+#[test]
+fn a_deployments_own_deadline_is_heeded_where_it_is_sooner() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.roll(&new());
+    assert_eq!(story.commits(), MoveState::Restarting);
+    story.world.edit_workload("shop", "web", |w| {
+        w.available = 1;
+        w.complaints.late = Some("timed out progressing".to_owned());
+    });
+    assert_eq!(story.calls(), [Call::Inspect { namespace: "shop".to_owned() }]);
+    story.look(false);
+    assert_eq!(story.code().0, Code::ImagePull);
+}
+
+#[test]
+fn pods_must_be_ready_before_a_namespace_counts_as_moved() {
+    let mut story = Story::relabelled(MoveState::Verifying);
+    story.roll(&new());
+    story.look(false);
+    assert!(matches!(story.next(), Next::Wait(Some(_))));
+    // It looks again after a while.
+    story.elapsed += Duration::from_secs(3);
+    assert_eq!(story.calls(), [Call::Inspect { namespace: "shop".to_owned() }]);
+    story.look(true);
+    assert_eq!(story.commits(), MoveState::Moved(Vec::new()));
+}
+
+#[test]
+fn what_no_restart_reaches_is_left_over_or_fails_the_move() {
+    let mut story = Story::relabelled(MoveState::Verifying);
+    story.roll(&new());
+    story.world.pod("shop", pod("alone", None, Injected::By(rev(OLD))));
+    story.look(true);
+    let MoveState::Moved(leftovers) = story.commits() else { panic!("not moved") };
+    assert_eq!(leftovers.len(), 1);
+
+    for state in [MoveState::Restarting, MoveState::Verifying] {
+        let mut story = Story::relabelled(state);
+        story.roll(&new());
+        let foreign = super::world::owned("Rollout", "x", "1", Injected::By(rev(OLD)));
+        story.world.pod("shop", foreign);
+        if story.m().state == MoveState::Restarting {
+            assert_eq!(story.commits(), MoveState::Restarting);
+        }
+        assert_eq!(story.next(), Next::Wait(Some(STRAY)));
+        story.elapsed += STRAY;
+        assert_eq!(story.code(), (Code::WorkloadUnknown, "Rollout/shop/x".to_owned()));
+    }
+}
+
+#[test]
+fn pods_of_a_workload_that_was_just_deleted_are_waited_for() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.roll(&new());
+    assert_eq!(story.commits(), MoveState::Restarting);
+    story.world.pod("shop", deployed("deleted", "ccc", "0", Injected::By(rev(OLD))));
+    assert_eq!(story.next(), Next::Wait(Some(STRAY)));
+    story.world.gone(Kind::Pod, "shop", "deleted-ccc-0");
+    assert_eq!(story.commits(), MoveState::Verifying);
+}
+
+#[test]
+fn kinds_of_other_groups_are_not_taken_for_kubernetes_own() {
+    let mut story = Story::relabelled(MoveState::Verifying);
+    story.roll(&new());
+    let mut pod = super::world::owned("StatefulSet", "db", "0", Injected::By(rev(OLD)));
+    if let Some(owner) = &mut pod.owner {
+        owner.group = "apps.kruise.io".to_owned();
+    }
+    story.world.pod("shop", pod);
+    story.look(true);
+    assert_eq!(story.next(), Next::Wait(Some(STRAY)));
+    story.elapsed += STRAY;
+    assert_eq!(story.code(), (Code::WorkloadUnknown, "StatefulSet/shop/db".to_owned()));
+}
+
+#[test]
+fn a_rollback_leaves_a_plane_that_is_gone() {
+    let mut story = Story::new(MoveState::Checking);
+    story.migration.spec.rollback_of = Some("undone".to_owned());
+    story.world.gone(
+        Kind::Plane(revshift_core::plane::Source::Calisti),
+        "istio-system",
+        "cp-v113x",
+    );
+    story.world.gone(Kind::Injector, "", OLD);
+    assert_eq!(story.commits(), MoveState::Relabeling);
+}
+
+#[test]
+fn writes_that_keep_failing_fail_the_move_with_what_was_said() {
+    let said = "failed calling webhook \"policy\": connection refused";
+    for state in [MoveState::Relabeling, MoveState::Restarting] {
+        let mut story = match state {
+            MoveState::Relabeling => Story::new(state),
+            _ => Story::relabelled(state),
+        };
+        let object = "Deployment/shop/web".to_owned();
+        story.scratch.failing = Some((Duration::ZERO, object.clone(), said.to_owned()));
+        story.elapsed = Duration::from_secs(599);
+        assert!(matches!(story.next(), Next::Calls(_)));
+        story.elapsed = Duration::from_mins(10);
+        assert_eq!(story.code(), (Code::WebhookUnreachable, object));
+    }
+}
+
+#[test]
+fn a_slow_look_at_a_late_rollout_counts() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.roll(&new());
+    assert_eq!(story.commits(), MoveState::Restarting);
+    story.world.edit_workload("shop", "web", |w| {
+        w.available = 1;
+        w.complaints.late = Some("timed out progressing".to_owned());
+    });
+    assert!(matches!(story.next(), Next::Calls(_)));
+    story.look(false);
+    story.elapsed += Duration::from_secs(20);
+    assert_eq!(story.code().0, Code::ImagePull);
+}
+
+#[test]
+fn a_pruned_lock_does_not_make_a_move_forget_what_it_wrote() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.m().relabelled = true;
+    story.world.edit_namespace("shop", |meta| meta.lock = None);
+    story.migration.control.cancelled = true;
+    assert!(matches!(story.calls()[0], Call::Restart { .. }));
+    story.m().state = MoveState::Checking;
+    assert_eq!(story.commits(), MoveState::Relabeling);
+}
+
+#[test]
+fn what_is_merely_unavailable_is_restarted_and_what_rolls_is_awaited() {
+    let mut story = Story::relabelled(MoveState::Restarting);
+    story.world.edit_workload("shop", "web", |w| w.available = 0);
+    assert!(matches!(story.calls()[0], Call::Restart { .. }));
+    story.world.edit_workload("shop", "web", |w| w.total = 3);
+    assert!(matches!(story.next(), Next::Wait(_)));
+    // Whoever goes back does not wait for a rollout that may be why.
+    story.migration.spec.rollback_of = Some("undone".to_owned());
+    assert!(matches!(story.calls()[0], Call::Restart { .. }));
+}
+
+#[test]
+fn what_kubernetes_refuses_blocks_the_move_and_what_is_unknown_waits() {
+    let mut story = Story::new(MoveState::Relabeling);
+    story.scratch.refusal =
+        Some((Code::PermissionDenied, "Namespace/shop".to_owned(), "forbidden".to_owned()));
+    assert_eq!(story.code().0, Code::PermissionDenied);
+    let mut story = Story::new(MoveState::Relabeling);
+    story.scratch.back_off = Some(Duration::from_secs(1));
+    assert_eq!(story.next(), Next::Wait(Some(Duration::from_secs(1))));
+    assert!(matches!(story.after(Duration::from_secs(1)), Next::Calls(_)));
+}
+
+#[test]
+fn what_is_not_under_way_is_left_alone() {
+    for state in [
+        MoveState::Pending,
+        MoveState::Moved(Vec::new()),
+        MoveState::Failed(problem()),
+        MoveState::Blocked(problem()),
+        MoveState::Skipped,
+        MoveState::Cancelled,
+        MoveState::Gone,
+        MoveState::Superseded,
+    ] {
+        assert_eq!(Story::new(state).next(), Next::Wait(None));
+    }
+}

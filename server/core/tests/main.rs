@@ -1,0 +1,20 @@
+//! Tests of the core through its public face: tables for rules, properties for sequences.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics fails, and says where")]
+
+mod cases {
+    mod admission;
+    mod attachment;
+    mod cluster;
+    mod command;
+    mod diagnosis;
+    mod election;
+    mod injection;
+    mod plan;
+    mod rollback;
+    mod schedule;
+    mod step;
+    pub(crate) mod story;
+    mod trouble;
+    pub(crate) mod world;
+}
