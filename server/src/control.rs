@@ -1,0 +1,265 @@
+//! What a caller can ask for: reads what is published, writes specifications.
+//!
+//! Any replica does this; none needs the leader for it.
+
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::kube::record;
+use crate::kube::store::{self, Live, NewMigration, Store};
+use crate::published::{Published, State, Stored};
+use kube::{Error, ResourceExt};
+use revshift_core::admission;
+use revshift_core::command::{self, Command};
+use revshift_core::migration::Migration;
+use revshift_core::plan::{self, Plan};
+use revshift_core::refusal::Refusal;
+use revshift_core::rollback;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLockReadGuard};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long an answer may wait for this replica's own watch.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a command is tried against other writers.
+const TRIES: usize = 5;
+
+/// Carries out what callers ask for.
+#[derive(Clone, Debug)]
+pub struct Control {
+    published: Arc<Published>,
+    store: Store,
+    clock: Clock,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+/// A plan, and the unfinished migrations that it would wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// Ids of unfinished migrations of its namespaces.
+    pub waits_for: BTreeSet<String>,
+}
+
+/// What identifies a creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Chosen by the caller: the same id gives the same migration.
+    pub request_id: String,
+    /// The hash of the plan that the caller has seen.
+    pub plan_hash: String,
+}
+
+impl Control {
+    /// Over what is published and what is stored.
+    pub fn new(published: Arc<Published>, store: Store, clock: Clock) -> Self {
+        Self { published, store, clock }
+    }
+
+    /// What is published.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// The plan for `request`; stores nothing.
+    pub fn plan(&self, request: &plan::Request) -> Result<Planned, Failure> {
+        let state = self.ready()?;
+        let plan = plan::plan(&state.cluster, request)?;
+        let waits_for = waits_for(&state.migrations, &plan);
+        Ok(Planned { plan, waits_for })
+    }
+
+    /// Stores the migration for `request`, if its plan still has the hash on the ticket.
+    pub async fn create(
+        &self,
+        request: &plan::Request,
+        ticket: &Ticket,
+        caller: &Caller,
+    ) -> Result<Stored, Failure> {
+        self.installed()?;
+        let id = plan::migration_id(&caller.0, &ticket.request_id);
+        if let Some(stored) = self.repeated(&id, ticket).await? {
+            let moves = stored.migration.moves.iter().map(|m| &m.namespace);
+            return if moves.eq(&request.namespaces) {
+                Ok(stored)
+            } else {
+                Err(Refusal::RequestIdReused(id).into())
+            };
+        }
+        let plan = self.plan(request)?.plan;
+        self.store(&id, &plan, "", ticket, caller).await
+    }
+
+    /// One migration: as published, or read live where this replica does not know it yet.
+    pub async fn get(&self, id: &str) -> Result<Stored, Failure> {
+        self.installed()?;
+        let found = self.published.read().find(id);
+        match found {
+            Some(stored) => Ok(stored),
+            None => self.stored(&self.read(id).await?),
+        }
+    }
+
+    /// Carries out a command; durable when it returns.
+    pub async fn command(&self, id: &str, command: &Command) -> Result<Stored, Failure> {
+        self.installed()?;
+        for _ in 0..TRIES {
+            let live = self.read(id).await?;
+            let stored = self.stored(&live)?;
+            let control = command::command(&stored.migration, &stored.waiting_for, command)?;
+            if control == stored.migration.control {
+                return Ok(stored);
+            }
+            if let Some(live) = self.store.control(&live, &control).await? {
+                return Ok(self.seen(self.stored(&live)?).await);
+            }
+        }
+        Err(Failure::ConcurrentWrite(id.to_owned()))
+    }
+
+    /// The plan that rolls `namespaces` of migration `id` back (all that it moved, when none is
+    /// named); stores nothing.
+    pub async fn plan_rollback(
+        &self,
+        id: &str,
+        namespaces: &[String],
+        reason: &str,
+    ) -> Result<Planned, Failure> {
+        self.installed()?;
+        // Its records are read live: what is restored depends on them.
+        let stored = self.stored(&self.read(id).await?)?;
+        let state = self.ready()?;
+        let plan = rollback::rollback(&state.cluster, &stored.migration, namespaces, reason)?;
+        let waits_for = waits_for(&state.migrations, &plan);
+        Ok(Planned { plan, waits_for })
+    }
+
+    /// Stores that rollback, if its plan still has the hash on the ticket.
+    pub async fn rollback(
+        &self,
+        id: &str,
+        namespaces: &[String],
+        reason: &str,
+        ticket: &Ticket,
+        caller: &Caller,
+    ) -> Result<Stored, Failure> {
+        self.installed()?;
+        let new = plan::migration_id(&caller.0, &ticket.request_id);
+        if let Some(stored) = self.repeated(&new, ticket).await? {
+            return Ok(stored);
+        }
+        let plan = self.plan_rollback(id, namespaces, reason).await?.plan;
+        self.store(&new, &plan, reason, ticket, caller).await
+    }
+
+    /// The migration that an earlier call with the same ticket stored.
+    async fn repeated(&self, id: &str, ticket: &Ticket) -> Result<Option<Stored>, Failure> {
+        let Some(live) = self.store.read(id).await? else {
+            return Ok(None);
+        };
+        let same = live.object.spec.plan_hash == ticket.plan_hash;
+        match (live.object.spec.sealed, same) {
+            (true, true) => self.stored(&live).map(Some),
+            (true, false) => Err(Refusal::RequestIdReused(id.to_owned()).into()),
+            (false, true) => Ok(None),
+            // A creation that never ended, of a plan that does not hold any more.
+            (false, false) => {
+                match self.store.discard(&live.object).await {
+                    // The leader tidies up at the same time.
+                    Err(Error::Api(status)) if status.is_not_found() => {}
+                    Err(Error::Api(status)) if status.is_conflict() => {
+                        return Err(Failure::ConcurrentWrite(id.to_owned()));
+                    }
+                    removed => removed
+                        .map_err(|error| store::fail(format!("discard migration `{id}`"), error))?,
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        id: &str,
+        plan: &Plan,
+        reason: &str,
+        ticket: &Ticket,
+        caller: &Caller,
+    ) -> Result<Stored, Failure> {
+        let (sent, now) = (ticket.plan_hash.clone(), plan.hash());
+        if sent != now {
+            return Err(Refusal::PlanChanged { sent, now }.into());
+        }
+        let created = self.clock.now();
+        let new = NewMigration { id, plan, requester: &caller.0, reason, created };
+        let stored = self.stored(&self.store.create(new).await?)?;
+        Ok(self.seen(stored).await)
+    }
+
+    /// Waits, though not for long, until this replica publishes what it has just stored: whoever
+    /// asks it next should find what it was told.
+    async fn seen(&self, stored: Stored) -> Stored {
+        let mut versions = self.published.subscribe();
+        let published = async {
+            while !self
+                .published
+                .read()
+                .migrations
+                .get(&stored.migration.id)
+                .is_some_and(|known| known.control == stored.migration.control)
+            {
+                if versions.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        // It is stored, whether this replica's watch is quick or not.
+        let _ = timeout(PATIENCE, published).await;
+        stored
+    }
+
+    async fn read(&self, id: &str) -> Result<Live, Failure> {
+        let live = self.store.read(id).await?;
+        live.filter(|live| live.object.spec.sealed)
+            .ok_or_else(|| Refusal::MigrationNotFound(id.to_owned()).into())
+    }
+
+    /// What was read live, with what the other migrations make it wait for.
+    fn stored(&self, live: &Live) -> Result<Stored, Failure> {
+        let shards: Vec<_> = live.shards.iter().collect();
+        let Some(migration) = record::migration(&live.object, &shards)? else {
+            return Err(Failure::Malformed {
+                object: format!("migration `{}`", live.object.name_any()),
+                why: "shards are missing".to_owned(),
+            });
+        };
+        let mut all = self.published.read().migrations.clone();
+        all.insert(migration.id.clone(), migration.clone());
+        let waiting_for = admission::waits(&all).remove(&migration.id).unwrap_or_default();
+        Ok(Stored { uid: live.object.uid().unwrap_or_default(), migration, waiting_for })
+    }
+
+    fn ready(&self) -> Result<RwLockReadGuard<'_, State>, Failure> {
+        let state = self.published.read();
+        if state.ready { Ok(state) } else { Err(Failure::NotReady) }
+    }
+
+    fn installed(&self) -> Result<(), Failure> {
+        if self.ready()?.installed { Ok(()) } else { Err(Failure::CrdsMissing) }
+    }
+}
+
+/// The unfinished migrations that a new one with this plan would wait for.
+fn waits_for(migrations: &BTreeMap<String, Migration>, plan: &Plan) -> BTreeSet<String> {
+    let chosen: BTreeSet<&str> = plan.entries.iter().map(|e| e.namespace.as_str()).collect();
+    migrations
+        .values()
+        .filter(|other| other.ended.is_none() && plan.rollback_of.as_ref() != Some(&other.id))
+        .filter(|other| other.moves.iter().any(|m| chosen.contains(m.namespace.as_str())))
+        .map(|other| other.id.clone())
+        .collect()
+}

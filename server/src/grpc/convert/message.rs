@@ -1,0 +1,276 @@
+//! One sentence on where a migration stands, for people: what it waits for, and what helps.
+
+use crate::published::Stored;
+use revshift_core::command;
+use revshift_core::migration::{
+    Migration, MigrationState, Move, MoveCounts, MoveState, PauseReason,
+};
+use std::fmt::Display;
+
+/// Names in a sentence; more are only counted.
+const MOST_NAMES: usize = 3;
+
+/// The sentence for the public state of `stored`.
+pub(crate) fn of(stored: &Stored) -> String {
+    let migration = &stored.migration;
+    match stored.state() {
+        MigrationState::Pending => format!(
+            "waits for {}, which came first for some of its namespaces",
+            list(stored.waiting_for.iter().map(|id| format!("`{id}`")))
+        ),
+        MigrationState::Running => running(migration),
+        MigrationState::Paused(PauseReason::User) => paused(migration),
+        MigrationState::Paused(PauseReason::FailureBudget) => failed(migration),
+        MigrationState::Cancelling => cancelling(migration),
+        MigrationState::Succeeded => succeeded(migration),
+        MigrationState::CompletedWithExceptions => {
+            let why = exceptions(migration);
+            format!("ended with {}; {why}", moved(migration))
+        }
+        MigrationState::Cancelled => cancelled(migration),
+    }
+}
+
+fn running(migration: &Migration) -> String {
+    let active: Vec<String> = migration.moves.iter().filter_map(activity).collect();
+    let moved = moved(migration);
+    if active.is_empty() {
+        let counts = migration.counts();
+        let next =
+            if counts.pending > 0 { "the next one is about to start" } else { "it is ending" };
+        return format!("{moved}; {next}");
+    }
+    format!("{}; {moved}", list(active))
+}
+
+fn activity(m: &Move) -> Option<String> {
+    let what = match m.state {
+        MoveState::Checking => "checks",
+        MoveState::Relabeling => "relabels",
+        MoveState::Restarting => "restarts the workloads of",
+        MoveState::Verifying => "verifies",
+        MoveState::Pending
+        | MoveState::Moved(_)
+        | MoveState::Blocked(_)
+        | MoveState::Failed(_)
+        | MoveState::Skipped
+        | MoveState::Cancelled
+        | MoveState::Gone
+        | MoveState::Superseded => return None,
+    };
+    Some(format!("{what} `{}`", m.namespace))
+}
+
+fn paused(migration: &Migration) -> String {
+    let why = if migration.control.paused {
+        "paused on request".to_owned()
+    } else {
+        let taken = migration.moves.iter().filter(|m| m.state == MoveState::Superseded);
+        format!("paused because a rollback took {} over", list(names(taken)))
+    };
+    format!("{why}; {}{}; resume to go on", moved(migration), half(migration))
+}
+
+fn failed(migration: &Migration) -> String {
+    let problems = migration.moves.iter().filter_map(|m| match &m.state {
+        MoveState::Failed(problem) | MoveState::Blocked(problem) => {
+            Some(format!("`{}` ({}: {})", m.namespace, problem.code.as_str(), problem.message))
+        }
+        _ => None,
+    });
+    let MoveCounts { pending, active, .. } = migration.counts();
+    let resume = if pending + active > 0 { "resume without them, " } else { "" };
+    format!(
+        "cannot go on with {}; {}; retry them, {resume}roll them back or cancel",
+        list(problems),
+        moved(migration)
+    )
+}
+
+fn cancelling(migration: &Migration) -> String {
+    let active: Vec<String> = migration.moves.iter().filter_map(activity).collect();
+    if active.is_empty() {
+        return format!("being cancelled; {}", moved(migration));
+    }
+    format!("being cancelled; still {}; {}", list(active), moved(migration))
+}
+
+fn succeeded(migration: &Migration) -> String {
+    let leftovers: usize = migration
+        .moves
+        .iter()
+        .map(|m| match &m.state {
+            MoveState::Moved(leftovers) => leftovers.len(),
+            _ => 0,
+        })
+        .sum();
+    let rest = match leftovers {
+        0 => String::new(),
+        1 => "; 1 object was left as it is".to_owned(),
+        many => format!("; {many} objects were left as they are"),
+    };
+    format!("{} to `{}`{rest}", moved(migration), migration.spec.target)
+}
+
+fn cancelled(migration: &Migration) -> String {
+    let never = migration.moves.iter().filter(|m| m.state == MoveState::Cancelled).count();
+    let never = if never > 0 { format!("; {never} never started") } else { String::new() };
+    format!("cancelled; {}{never}{}", moved(migration), half(migration))
+}
+
+fn exceptions(migration: &Migration) -> String {
+    let among = |state: &MoveState, what: &str| {
+        let moves = migration.moves.iter().filter(|m| m.state == *state);
+        let names: Vec<String> = names(moves).collect();
+        (!names.is_empty()).then(|| format!("{} {what}", list(names)))
+    };
+    let found = [
+        among(&MoveState::Gone, "deleted or created anew"),
+        among(&MoveState::Superseded, "taken over by a rollback"),
+        among(&MoveState::Cancelled, "never started"),
+    ];
+    found.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn moved(migration: &Migration) -> String {
+    let total = migration.moves.len();
+    let noun = if total == 1 { "namespace" } else { "namespaces" };
+    format!("{} of {total} {noun} moved", migration.counts().moved)
+}
+
+fn half(migration: &Migration) -> String {
+    let half = command::half_moved(migration);
+    if half.is_empty() {
+        return String::new();
+    }
+    format!("; half moved: {}", list(half.iter().map(|name| format!("`{name}`"))))
+}
+
+fn names<'a>(moves: impl Iterator<Item = &'a Move>) -> impl Iterator<Item = String> {
+    moves.map(|m| format!("`{}`", m.namespace))
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let mut items = items.into_iter();
+    let mut text: Vec<String> =
+        items.by_ref().take(MOST_NAMES).map(|item| item.to_string()).collect();
+    let more = items.count();
+    if more > 0 {
+        text.push(format!("{more} more"));
+    }
+    text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::sample;
+    use revshift_core::migration::{Leftover, LeftoverReason};
+
+    fn migration(states: &[(&str, MoveState)]) -> Migration {
+        let moves = states.iter().map(|(name, state)| sample::movement(name, 1, state.clone()));
+        sample::migration("m-0123456789", moves.collect())
+    }
+
+    fn sentence(migration: Migration) -> String {
+        waiting(migration, &[])
+    }
+
+    fn waiting(migration: Migration, waiting_for: &[&str]) -> String {
+        let waiting_for = waiting_for.iter().map(|id| (*id).to_owned()).collect();
+        of(&Stored { uid: String::new(), migration, waiting_for })
+    }
+
+    fn failed() -> MoveState {
+        MoveState::Failed(sample::problem())
+    }
+
+    #[test]
+    fn a_migration_that_waits_names_what_it_waits_for() {
+        let pending = migration(&[("a", MoveState::Pending)]);
+        assert_eq!(
+            waiting(pending, &["m-1", "m-2"]),
+            "waits for `m-1`, `m-2`, which came first for some of its namespaces"
+        );
+    }
+
+    #[test]
+    fn a_migration_that_runs_names_the_namespace_that_moves() {
+        let moved = MoveState::Moved(Vec::new());
+        let running = migration(&[("a", moved.clone()), ("b", MoveState::Restarting)]);
+        assert_eq!(sentence(running), "restarts the workloads of `b`; 1 of 2 namespaces moved");
+        let between = migration(&[("a", moved.clone()), ("b", MoveState::Pending)]);
+        assert_eq!(sentence(between), "1 of 2 namespaces moved; the next one is about to start");
+        // It is final only once that is stored.
+        let ending = migration(&[("a", moved)]);
+        assert_eq!(sentence(ending), "1 of 1 namespace moved; it is ending");
+    }
+
+    #[test]
+    fn a_pause_on_request_names_what_is_half_moved() {
+        let mut paused = migration(&[("a", MoveState::Restarting), ("b", MoveState::Pending)]);
+        paused.control.paused = true;
+        assert_eq!(
+            sentence(paused),
+            "paused on request; 0 of 2 namespaces moved; half moved: `a`; resume to go on"
+        );
+        let taken = migration(&[("a", MoveState::Superseded), ("b", MoveState::Pending)]);
+        assert_eq!(
+            sentence(taken),
+            "paused because a rollback took `a` over; 0 of 2 namespaces moved; resume to go on"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_named_with_what_helps() {
+        let some = migration(&[("a", failed()), ("b", MoveState::Pending)]);
+        assert_eq!(
+            sentence(some),
+            "cannot go on with `a` (RS3003: no such image); 0 of 2 namespaces moved; \
+             retry them, resume without them, roll them back or cancel"
+        );
+        let many = migration(&["a", "b", "c", "d", "e"].map(|name| (name, failed())));
+        let sentence = sentence(many);
+        assert!(sentence.contains("`c` (RS3003: no such image), 2 more; 0 of 5"), "{sentence}");
+        assert!(!sentence.contains("resume"), "{sentence}");
+    }
+
+    #[test]
+    fn an_end_is_summed_up() {
+        let leftover = Leftover {
+            reason: LeftoverReason::BarePod,
+            kind: "Pod".to_owned(),
+            name: "debug".to_owned(),
+            pods: 1,
+        };
+        let table = [
+            (
+                MigrationState::Succeeded,
+                vec![("a", MoveState::Moved(vec![leftover])), ("b", MoveState::Skipped)],
+                "2 of 2 namespaces moved to `1-31`; 1 object was left as it is",
+            ),
+            (
+                MigrationState::CompletedWithExceptions,
+                vec![("a", MoveState::Skipped), ("b", MoveState::Gone)],
+                "ended with 1 of 2 namespaces moved; `b` deleted or created anew",
+            ),
+            (
+                MigrationState::Cancelled,
+                vec![("a", MoveState::Cancelled), ("b", failed())],
+                "cancelled; 0 of 2 namespaces moved; 1 never started",
+            ),
+        ];
+        for (state, moves, expected) in table {
+            let mut over = migration(&moves);
+            over.ended = Some(sample::ended(state, 1));
+            assert_eq!(sentence(over), expected);
+        }
+        let mut cancelling =
+            migration(&[("a", MoveState::Restarting), ("b", MoveState::Cancelled)]);
+        cancelling.control.cancelled = true;
+        assert_eq!(
+            sentence(cancelling),
+            "being cancelled; still restarts the workloads of `a`; 0 of 2 namespaces moved"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Migrations, moves and their live progress on the wire.
+
+use super::{duration, message, timestamp};
+use crate::published::Stored;
+use revshift_core::migration::{
+    Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, PauseReason,
+};
+use revshift_core::problem::Problem;
+use revshift_core::progress::LiveProgress;
+use revshift_proto::v1 as proto;
+
+/// A migration as stored.
+pub(crate) fn migration(stored: &Stored) -> proto::Migration {
+    let Stored { migration, waiting_for, .. } = stored;
+    let spec = &migration.spec;
+    let public = stored.state();
+    let waiting = public == MigrationState::Pending;
+    proto::Migration {
+        id: migration.id.clone(),
+        source: spec.source.to_string(),
+        target: spec.target.to_string(),
+        moves_total: u32::try_from(migration.moves.len()).unwrap_or(u32::MAX),
+        rollout_timeout: Some(duration(spec.rollout_timeout)),
+        state: state(public).into(),
+        pause_reason: pause_reason(public).into(),
+        waiting_for: waiting_for.iter().filter(|_| waiting).cloned().collect(),
+        message: message::of(stored),
+        requester: spec.requester.clone(),
+        reason: spec.reason.clone(),
+        rollback_of: spec.rollback_of.clone().unwrap_or_default(),
+        plan_hash: spec.plan_hash.clone(),
+        create_time: Some(timestamp(spec.created)),
+        end_time: migration.ended.as_ref().map(|ended| timestamp(ended.at)),
+        counts: Some(counts(migration.counts())),
+        final_sequence: migration.ended.as_ref().map_or(0, |ended| ended.sequence),
+    }
+}
+
+/// A move; `index` is its position in the plan.
+pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
+    let (problem, leftovers) = match &m.state {
+        MoveState::Blocked(problem) | MoveState::Failed(problem) => (Some(problem), &[][..]),
+        MoveState::Moved(leftovers) => (None, leftovers.as_slice()),
+        MoveState::Pending
+        | MoveState::Checking
+        | MoveState::Relabeling
+        | MoveState::Restarting
+        | MoveState::Verifying
+        | MoveState::Skipped
+        | MoveState::Cancelled
+        | MoveState::Gone
+        | MoveState::Superseded => (None, &[][..]),
+    };
+    let restarts = m.restarts.iter().map(|(workload, attempt)| proto::Restart {
+        kind: workload.kind.as_str().to_owned(),
+        name: workload.name.clone(),
+        attempt: *attempt,
+    });
+    proto::Move {
+        namespace: m.namespace.clone(),
+        namespace_uid: m.uid.clone(),
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        state: move_state(&m.state).into(),
+        attempt: m.attempt,
+        sequence: m.sequence,
+        state_time: Some(timestamp(m.since)),
+        start_time: m.started.map(timestamp),
+        problem: problem.map(self::problem),
+        labels_before: m.before.entries().into_iter().collect(),
+        labels_after: m.after.entries().into_iter().collect(),
+        restarts: restarts.collect(),
+        leftovers: leftovers.iter().map(leftover).collect(),
+    }
+}
+
+/// The live counts of a namespace's move.
+pub(crate) fn progress(namespace: &str, live: &LiveProgress) -> proto::MoveProgress {
+    proto::MoveProgress {
+        namespace: namespace.to_owned(),
+        pods_total: live.pods_total,
+        pods_on_target: live.pods_on_target,
+        workloads_total: live.workloads_total,
+        workloads_done: live.workloads_done,
+        waiting_for: live.waiting_for.clone(),
+    }
+}
+
+/// Something that is left as it is.
+pub(crate) fn leftover(leftover: &Leftover) -> proto::Leftover {
+    let reason = match leftover.reason {
+        LeftoverReason::Job => proto::leftover::Reason::Job,
+        LeftoverReason::CronJob => proto::leftover::Reason::CronJob,
+        LeftoverReason::BarePod => proto::leftover::Reason::BarePod,
+        LeftoverReason::ScaledToZero => proto::leftover::Reason::ScaledToZero,
+    };
+    proto::Leftover {
+        kind: leftover.kind.clone(),
+        name: leftover.name.clone(),
+        reason: reason.into(),
+        pods: leftover.pods,
+    }
+}
+
+fn problem(problem: &Problem) -> proto::Problem {
+    proto::Problem {
+        code: problem.code.as_str().to_owned(),
+        object: problem.object.clone(),
+        message: problem.message.clone(),
+        remedy: problem.code.remedy().to_owned(),
+        since: Some(timestamp(problem.since)),
+        manager: problem.manager.clone().unwrap_or_default(),
+    }
+}
+
+fn counts(counts: MoveCounts) -> proto::MoveCounts {
+    let MoveCounts { pending, active, moved, failed, blocked, other } = counts;
+    proto::MoveCounts { pending, active, moved, failed, blocked, other }
+}
+
+fn state(state: MigrationState) -> proto::migration::State {
+    match state {
+        MigrationState::Pending => proto::migration::State::Pending,
+        MigrationState::Running => proto::migration::State::Running,
+        MigrationState::Paused(_) => proto::migration::State::Paused,
+        MigrationState::Cancelling => proto::migration::State::Cancelling,
+        MigrationState::Succeeded => proto::migration::State::Succeeded,
+        MigrationState::CompletedWithExceptions => proto::migration::State::CompletedWithExceptions,
+        MigrationState::Cancelled => proto::migration::State::Cancelled,
+    }
+}
+
+fn pause_reason(state: MigrationState) -> proto::migration::PauseReason {
+    match state {
+        MigrationState::Paused(PauseReason::User) => proto::migration::PauseReason::User,
+        MigrationState::Paused(PauseReason::FailureBudget) => {
+            proto::migration::PauseReason::FailureBudget
+        }
+        MigrationState::Pending
+        | MigrationState::Running
+        | MigrationState::Cancelling
+        | MigrationState::Succeeded
+        | MigrationState::CompletedWithExceptions
+        | MigrationState::Cancelled => proto::migration::PauseReason::Unspecified,
+    }
+}
+
+fn move_state(state: &MoveState) -> proto::r#move::State {
+    match state {
+        MoveState::Pending => proto::r#move::State::Pending,
+        MoveState::Checking => proto::r#move::State::Checking,
+        MoveState::Relabeling => proto::r#move::State::Relabeling,
+        MoveState::Restarting => proto::r#move::State::Restarting,
+        MoveState::Verifying => proto::r#move::State::Verifying,
+        MoveState::Moved(_) => proto::r#move::State::Moved,
+        MoveState::Blocked(_) => proto::r#move::State::Blocked,
+        MoveState::Failed(_) => proto::r#move::State::Failed,
+        MoveState::Skipped => proto::r#move::State::Skipped,
+        MoveState::Cancelled => proto::r#move::State::Cancelled,
+        MoveState::Gone => proto::r#move::State::Gone,
+        MoveState::Superseded => proto::r#move::State::Superseded,
+    }
+}

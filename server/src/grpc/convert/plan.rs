@@ -1,0 +1,100 @@
+//! Plans on the wire.
+
+use super::duration;
+use super::migration::{leftover, migration};
+use crate::control::Planned;
+use crate::published::Stored;
+use revshift_core::plan::{Entry, Finding, Plan, PlannedWorkload};
+use revshift_proto::v1 as proto;
+use revshift_proto::v1::plan_migration_response::Part;
+use std::collections::BTreeSet;
+
+/// The parts of a plan in the order in which they are sent.
+pub(crate) fn parts(planned: Planned) -> impl Iterator<Item = proto::PlanMigrationResponse> {
+    let header = header(&planned.plan, &planned.waits_for);
+    let Plan { entries, findings, .. } = planned.plan;
+    std::iter::once(Part::Header(header))
+        .chain(findings.into_iter().map(|found| Part::Finding(finding(found))))
+        .chain(entries.into_iter().map(|one| Part::Entry(entry(one))))
+        .map(|part| proto::PlanMigrationResponse { part: Some(part) })
+}
+
+/// A rollback that was only planned.
+pub(crate) fn rollback(planned: Planned) -> proto::RollbackMigrationResponse {
+    proto::RollbackMigrationResponse {
+        migration: None,
+        plan: Some(header(&planned.plan, &planned.waits_for)),
+        entries: planned.plan.entries.into_iter().map(entry).collect(),
+    }
+}
+
+/// A rollback that was made, with its plan as stored: workloads are not part of it.
+pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationResponse {
+    let migration = migration(stored);
+    let plan = proto::PlanHeader {
+        plan_hash: migration.plan_hash.clone(),
+        source: migration.source.clone(),
+        target: migration.target.clone(),
+        rollout_timeout: migration.rollout_timeout,
+        entries: migration.moves_total,
+        waits_for: migration.waiting_for.clone(),
+    };
+    let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
+        namespace: m.namespace.clone(),
+        namespace_uid: m.uid.clone(),
+        labels_before: m.before.entries().into_iter().collect(),
+        labels_after: m.after.entries().into_iter().collect(),
+        workloads: Vec::new(),
+        leftovers: Vec::new(),
+    });
+    let entries = entries.collect();
+    proto::RollbackMigrationResponse { migration: Some(migration), plan: Some(plan), entries }
+}
+
+fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
+    proto::PlanHeader {
+        plan_hash: plan.hash(),
+        source: plan.source.to_string(),
+        target: plan.target.to_string(),
+        rollout_timeout: Some(duration(plan.rollout_timeout)),
+        entries: u32::try_from(plan.entries.len()).unwrap_or(u32::MAX),
+        waits_for: waits_for.iter().cloned().collect(),
+    }
+}
+
+fn entry(entry: Entry) -> proto::PlanEntry {
+    proto::PlanEntry {
+        labels_before: entry.before.entries().into_iter().collect(),
+        labels_after: entry.after.entries().into_iter().collect(),
+        namespace: entry.namespace,
+        namespace_uid: entry.uid,
+        workloads: entry.workloads.into_iter().map(workload).collect(),
+        leftovers: entry.leftovers.iter().map(leftover).collect(),
+    }
+}
+
+fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
+    let action = match workload.spared {
+        None => proto::plan_workload::Action::Roll,
+        Some(_) => proto::plan_workload::Action::None,
+    };
+    proto::PlanWorkload {
+        kind: workload.key.kind.as_str().to_owned(),
+        name: workload.key.name,
+        replicas: workload.replicas,
+        pods_to_move: workload.pods_to_move,
+        action: action.into(),
+        reason: workload.spared.unwrap_or_default(),
+    }
+}
+
+/// What does not forbid a plan is good to know.
+fn finding(found: Finding) -> proto::Finding {
+    proto::Finding {
+        code: found.code.as_str().to_owned(),
+        severity: proto::finding::Severity::Info.into(),
+        object: found.object,
+        message: found.message,
+        remedy: found.code.remedy().to_owned(),
+    }
+}

@@ -1,0 +1,320 @@
+//! Requests, parsed: everything that is wrong with one is found before it is refused.
+
+use crate::control::Ticket;
+use pbjson_types as well_known;
+use revshift_core::command::Command;
+use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
+use revshift_core::refusal::{FieldViolation, Refusal};
+use revshift_proto::v1 as proto;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What is wrong with the fields of a request, as far as it was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<FieldViolation>);
+
+/// A creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Creation {
+    /// What is to be moved.
+    pub(crate) request: Request,
+    /// What identifies it.
+    pub(crate) ticket: Ticket,
+}
+
+/// A rollback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rollback {
+    /// The migration to roll back.
+    pub(crate) id: String,
+    /// Its namespaces to roll back; empty for all that it moved.
+    pub(crate) namespaces: Vec<String>,
+    /// Why.
+    pub(crate) reason: String,
+    /// What identifies it; none when it is only to be planned.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+impl Fields {
+    /// Notes what is wrong with a field.
+    pub(crate) fn refuse(&mut self, field: &str, description: impl Into<String>) {
+        self.0.push(FieldViolation::new(field, description));
+    }
+
+    /// Refuses the request if anything is wrong with it.
+    pub(crate) fn finish(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::InvalidFields(self.0)) }
+    }
+
+    /// A migration's id.
+    pub(crate) fn id(&mut self, field: &str, id: &str) -> String {
+        match id.strip_prefix("m-") {
+            _ if id.is_empty() => self.refuse(field, "is required"),
+            Some(digits) if is_hex(digits, 10) => {}
+            _ => self.refuse(field, "must be `m-` and 10 hexadecimal digits"),
+        }
+        id.to_owned()
+    }
+
+    /// The name of a control plane.
+    pub(crate) fn plane(&mut self, field: &str, name: &str) {
+        if name.is_empty() {
+            self.refuse(field, "must name a control plane");
+        }
+    }
+
+    fn ticket(&mut self, request_id: &str, plan_hash: &str) -> Ticket {
+        match request_id {
+            "" => self.refuse("request_id", "is required"),
+            id if is_uuid(id) => {}
+            _ => self.refuse("request_id", "must be a UUID"),
+        }
+        match plan_hash {
+            "" => self.refuse("plan_hash", "is required: send the hash of the plan that was shown"),
+            hash if is_hex(hash, 64) => {}
+            _ => self.refuse("plan_hash", "must be 64 hexadecimal digits in lower case"),
+        }
+        Ticket { request_id: request_id.to_ascii_lowercase(), plan_hash: plan_hash.to_owned() }
+    }
+
+    fn spec(&mut self, spec: Option<proto::MigrationSpec>) -> Request {
+        let Some(spec) = spec else {
+            self.refuse("spec", "is required");
+            return Request {
+                source: String::new(),
+                target: String::new(),
+                namespaces: Vec::new(),
+                rollout_timeout: ROLLOUT_TIMEOUT,
+            };
+        };
+        let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
+        let request = Request {
+            source: spec.source,
+            target: spec.target,
+            namespaces: spec.namespaces,
+            rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
+        };
+        self.0.extend(plan::check_fields(&request));
+        request
+    }
+
+    /// A span of time; none when it is absent or malformed.
+    fn duration(&mut self, field: &str, span: Option<well_known::Duration>) -> Option<Duration> {
+        /// The most that a `google.protobuf.Duration` may be: 10,000 years.
+        const MOST_SECONDS: u64 = 315_576_000_000;
+        let well_known::Duration { seconds, nanos } = span?;
+        match (u64::try_from(seconds), u32::try_from(nanos)) {
+            (Ok(seconds @ ..=MOST_SECONDS), Ok(nanos @ ..1_000_000_000)) => {
+                return Some(Duration::new(seconds, nanos));
+            }
+            (Err(_), _) | (Ok(0), Err(_)) => self.refuse(field, "must not be negative"),
+            _ => self.refuse(field, "is out of range"),
+        }
+        None
+    }
+
+    fn namespaces(&mut self, names: &[String]) {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.iter().enumerate() {
+            let field = format!("namespaces[{index}]");
+            if name.is_empty() {
+                self.refuse(&field, "must name a namespace");
+            } else if !seen.insert(name) {
+                self.refuse(&field, format!("`{name}` is named twice"));
+            }
+        }
+    }
+}
+
+/// A migration's id, as the only field of its request.
+pub(crate) fn id(id: &str) -> Result<String, Refusal> {
+    let mut fields = Fields::default();
+    let id = fields.id("id", id);
+    fields.finish().map(|()| id)
+}
+
+/// What is to be planned.
+pub(crate) fn plan(request: proto::PlanMigrationRequest) -> Result<Request, Refusal> {
+    let mut fields = Fields::default();
+    let request = fields.spec(request.spec);
+    fields.finish().map(|()| request)
+}
+
+/// What is to be created.
+pub(crate) fn create(request: proto::CreateMigrationRequest) -> Result<Creation, Refusal> {
+    let mut fields = Fields::default();
+    let ticket = fields.ticket(&request.request_id, &request.plan_hash);
+    let request = fields.spec(request.spec);
+    fields.finish().map(|()| Creation { request, ticket })
+}
+
+/// Which moves are to be retried.
+pub(crate) fn retry(request: proto::RetryMovesRequest) -> Result<(String, Command), Refusal> {
+    let mut fields = Fields::default();
+    let id = fields.id("migration_id", &request.migration_id);
+    if request.namespaces.is_empty() {
+        fields.refuse("namespaces", "must name a namespace");
+    }
+    fields.namespaces(&request.namespaces);
+    fields.finish().map(|()| (id, Command::Retry(request.namespaces)))
+}
+
+/// What is to be rolled back.
+pub(crate) fn rollback(request: proto::RollbackMigrationRequest) -> Result<Rollback, Refusal> {
+    let mut fields = Fields::default();
+    let id = fields.id("id", &request.id);
+    fields.namespaces(&request.namespaces);
+    if request.reason.trim().is_empty() {
+        fields.refuse("reason", "must say why the rollback is made");
+    }
+    let ticket =
+        (!request.validate_only).then(|| fields.ticket(&request.request_id, &request.plan_hash));
+    let proto::RollbackMigrationRequest { namespaces, reason, .. } = request;
+    fields.finish().map(|()| Rollback { id, namespaces, reason, ticket })
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    let digits = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());
+    lengths == [8, 4, 4, 4, 12] && groups.iter().all(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const UUID: &str = "7D444840-9dc0-11d1-b245-5ffdce74fad2";
+
+    fn fields<T: std::fmt::Debug>(parsed: Result<T, Refusal>) -> Vec<String> {
+        match parsed {
+            Err(Refusal::InvalidFields(violations)) => {
+                assert!(violations.iter().all(|violation| !violation.description.is_empty()));
+                violations.into_iter().map(|violation| violation.field).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn spec() -> proto::MigrationSpec {
+        proto::MigrationSpec {
+            source: "1-30".to_owned(),
+            target: "1-31".to_owned(),
+            namespaces: vec!["shop".to_owned()],
+            rollout_timeout: None,
+        }
+    }
+
+    #[test]
+    fn a_well_formed_creation_is_taken_as_it_is() {
+        let request = proto::CreateMigrationRequest {
+            spec: Some(spec()),
+            plan_hash: HASH.to_owned(),
+            request_id: UUID.to_owned(),
+        };
+        let creation = create(request).unwrap();
+        assert_eq!(creation.request.rollout_timeout, ROLLOUT_TIMEOUT);
+        assert_eq!(creation.ticket.request_id, UUID.to_ascii_lowercase());
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_creation_is_said_at_once() {
+        let spec = proto::MigrationSpec {
+            source: String::new(),
+            target: "1-31".to_owned(),
+            namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
+            rollout_timeout: Some(well_known::Duration { seconds: -1, nanos: 0 }),
+        };
+        let request = proto::CreateMigrationRequest {
+            spec: Some(spec),
+            plan_hash: HASH.to_ascii_uppercase(),
+            request_id: "7D444840".to_owned(),
+        };
+        let mut found = fields(create(request));
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "plan_hash",
+                "request_id",
+                "spec.namespaces[1]",
+                "spec.namespaces[2]",
+                "spec.rollout_timeout",
+                "spec.source"
+            ]
+        );
+        let empty = proto::CreateMigrationRequest::default();
+        assert_eq!(fields(create(empty)), ["request_id", "plan_hash", "spec"]);
+    }
+
+    #[test]
+    fn durations_are_refused_outside_their_range() {
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (1, -1),
+            (i64::MIN, 0),
+            (i64::MAX, 0),
+            (1, 1_000_000_000),
+            (0, 999_999_999),
+        ] {
+            let rollout_timeout = Some(well_known::Duration { seconds, nanos });
+            let spec = Some(proto::MigrationSpec { rollout_timeout, ..spec() });
+            let found = fields(plan(proto::PlanMigrationRequest { spec }));
+            assert_eq!(found, ["spec.rollout_timeout"], "{seconds} {nanos}");
+        }
+        let rollout_timeout = Some(well_known::Duration { seconds: 1, nanos: 5 });
+        let spec = Some(proto::MigrationSpec { rollout_timeout, ..spec() });
+        let request = plan(proto::PlanMigrationRequest { spec }).unwrap();
+        assert_eq!(request.rollout_timeout, Duration::new(1, 5));
+    }
+
+    #[test]
+    fn ids_have_one_form() {
+        assert_eq!(id("m-0123456789").unwrap(), "m-0123456789");
+        for wrong in ["", "m-", "m-012345678", "m-01234567890", "m-012345678G", "x-0123456789"] {
+            assert_eq!(fields(id(wrong)), ["id"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn request_ids_are_uuids() {
+        assert!(is_uuid(UUID));
+        for wrong in
+            ["", "7d4448409dc011d1b2455ffdce74fad2", "7d444840-9dc0-11d1-b245-5ffdce74fadg"]
+        {
+            assert!(!is_uuid(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_retry_names_each_namespace_once() {
+        let request = proto::RetryMovesRequest {
+            migration_id: "shop".to_owned(),
+            namespaces: vec!["a".to_owned(), "a".to_owned(), String::new()],
+        };
+        assert_eq!(fields(retry(request)), ["migration_id", "namespaces[1]", "namespaces[2]"]);
+        let none = fields(retry(proto::RetryMovesRequest::default()));
+        assert_eq!(none, ["migration_id", "namespaces"]);
+    }
+
+    #[test]
+    fn a_rollback_needs_a_ticket_only_when_it_is_to_be_made() {
+        let request = proto::RollbackMigrationRequest {
+            id: "m-0123456789".to_owned(),
+            reason: "errors in shop".to_owned(),
+            validate_only: true,
+            ..Default::default()
+        };
+        assert_eq!(rollback(request.clone()).unwrap().ticket, None);
+        let real = proto::RollbackMigrationRequest { validate_only: false, ..request };
+        assert_eq!(fields(rollback(real)), ["request_id", "plan_hash"]);
+        let empty = fields(rollback(proto::RollbackMigrationRequest::default()));
+        assert_eq!(empty, ["id", "reason", "request_id", "plan_hash"]);
+    }
+}

@@ -1,0 +1,12 @@
+//! The one place that knows Kubernetes: objects to facts, calls to requests, records to resources.
+
+pub mod call;
+pub mod client;
+pub mod crd;
+pub mod inspect;
+pub mod install;
+pub mod lease;
+pub mod observe;
+pub mod record;
+pub mod store;
+pub mod watch;

@@ -1,0 +1,202 @@
+//! Calls that a step asks for, carried out: each once, guarded by the version decided on.
+//!
+//! What a reply says of an object enters the view like a watched change. A reply that was lost says
+//! nothing: the next step decides from what is then seen.
+
+use crate::kube::client::FIELD_MANAGER;
+use crate::kube::{inspect, observe};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Error, Resource};
+use revshift_core::cluster::{Change, Key, Kind, Lock, Object};
+use revshift_core::diagnosis::Inspection;
+use revshift_core::label::{self, InjectionLabels};
+use revshift_core::problem::Code;
+use revshift_core::step::Call;
+use revshift_core::workload::{WorkloadKey, WorkloadKind};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum Reply {
+    /// The object is now so: written, or found changed by somebody else.
+    Seen(Change),
+    /// The namespace's pods and warnings.
+    Inspected(Box<Inspection>),
+    /// Kubernetes refuses it for a reason that repeating does not mend.
+    Refused(Code, String, String),
+    /// Nobody knows whether it was done.
+    Unknown {
+        /// Not before this time has passed is it to be tried again.
+        pause: Duration,
+        /// The object.
+        object: String,
+        /// What was said last.
+        message: String,
+    },
+}
+
+/// Not even a hint of when to try again was given.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Makes calls.
+#[derive(Clone)]
+pub struct Caller {
+    client: Client,
+}
+
+impl Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+impl Caller {
+    /// Calls through `client`, whose writes end before the lease does.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Makes one call, asked for at `elapsed`.
+    pub async fn call(&self, call: Call, elapsed: Duration) -> Reply {
+        match call {
+            Call::Relabel { namespace, uid, resource_version, labels, prior, lock } => {
+                let patch = relabelling(&uid, &resource_version, &labels, &prior, &lock);
+                info!(namespace, migration = lock.migration, "relabelling");
+                let api = Api::<Namespace>::all(self.client.clone());
+                self.patch(&api, Kind::Namespace, &namespace, &patch, observe::namespace).await
+            }
+            Call::Restart { namespace, workload, resource_version, restart } => {
+                info!(namespace, %workload, restart, "restarting");
+                let patch = restarting(&resource_version, &restart);
+                self.restart(&namespace, &workload, &patch).await
+            }
+            Call::Inspect { namespace } => {
+                match inspect::inspect(&self.client, &namespace, elapsed).await {
+                    Ok(inspection) => Reply::Inspected(Box::new(inspection)),
+                    Err(error) => {
+                        refused(&error, "list pods and events in", "Namespace", &namespace)
+                    }
+                }
+            }
+        }
+    }
+
+    async fn restart(&self, namespace: &str, workload: &WorkloadKey, patch: &Value) -> Reply {
+        let kind = Kind::Workload(workload.kind);
+        let name = &workload.name;
+        match workload.kind {
+            WorkloadKind::Deployment => {
+                let api = Api::<Deployment>::namespaced(self.client.clone(), namespace);
+                self.patch(&api, kind, name, patch, observe::deployment).await
+            }
+            WorkloadKind::StatefulSet => {
+                let api = Api::<StatefulSet>::namespaced(self.client.clone(), namespace);
+                self.patch(&api, kind, name, patch, observe::stateful_set).await
+            }
+            WorkloadKind::DaemonSet => {
+                let api = Api::<DaemonSet>::namespaced(self.client.clone(), namespace);
+                self.patch(&api, kind, name, patch, observe::daemon_set).await
+            }
+        }
+    }
+
+    async fn patch<K>(
+        &self,
+        api: &Api<K>,
+        kind: Kind,
+        name: &str,
+        patch: &Value,
+        convert: fn(&K) -> Object,
+    ) -> Reply
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..<_>::default() };
+        let answer = match api.patch(name, &params, &Patch::Merge(patch)).await {
+            // Somebody was faster: what they wrote decides.
+            Err(Error::Api(status)) if status.is_conflict() => {
+                debug!(name, "lost a race; looking again");
+                api.get_opt(name).await
+            }
+            Err(Error::Api(status)) if status.is_not_found() => api.get_opt(name).await,
+            answer => answer.map(Some),
+        };
+        match answer {
+            Ok(Some(object)) => {
+                let key = observe::key(&object);
+                Reply::Seen(Change::Set(kind, key, convert(&object)))
+            }
+            Ok(None) => {
+                let namespace = api.namespace().unwrap_or_default().to_owned();
+                Reply::Seen(Change::Gone(kind, Key { namespace, name: name.to_owned() }))
+            }
+            Err(error) => {
+                let object = match api.namespace() {
+                    Some(namespace) => format!("{namespace}/{name}"),
+                    None => name.to_owned(),
+                };
+                refused(&error, "patch", &K::kind(&()), &object)
+            }
+        }
+    }
+}
+
+/// Sets the labels and the lock in one write, if the namespace is still the one decided on.
+fn relabelling(
+    uid: &str,
+    resource_version: &str,
+    labels: &InjectionLabels,
+    prior: &InjectionLabels,
+    lock: &Lock,
+) -> Value {
+    let copy = json!({
+        "migration": lock.migration,
+        "attempt": lock.attempt,
+        "prior": prior.entries(),
+    });
+    json!({ "metadata": {
+        "uid": uid,
+        "resourceVersion": resource_version,
+        "labels": { label::REVISION: labels.revision, label::INJECTION: labels.injection },
+        "annotations": { label::LOCK: copy.to_string() },
+    }})
+}
+
+/// Changes the pod template, if the workload is still the one decided on.
+fn restarting(resource_version: &str, restart: &str) -> Value {
+    json!({
+        "metadata": { "resourceVersion": resource_version },
+        "spec": { "template": { "metadata": { "annotations": { label::RESTART: restart } } } },
+    })
+}
+
+/// Tells what repeating does not mend from what it may.
+fn refused(error: &Error, verb: &str, kind: &str, object: &str) -> Reply {
+    let Error::Api(status) = error else {
+        warn!(verb, kind, object, %error, "a call had no clear reply");
+        let message = format!("cannot {verb} it: {error}");
+        return Reply::Unknown { pause: PAUSE, object: format!("{kind}/{object}"), message };
+    };
+    let object = format!("{kind}/{object}");
+    if status.is_forbidden() {
+        let message = format!("cannot {verb} it: {}", status.message);
+        return Reply::Refused(Code::PermissionDenied, object, message);
+    }
+    // An admission webhook or policy may deny with any code of its own below 500.
+    // A token is refused for a moment while it rotates.
+    let transient = status.code >= 500 || [401, 408, 409, 410, 429].contains(&status.code);
+    if !transient {
+        let message = format!("cannot {verb} it: {}", status.message);
+        return Reply::Refused(Code::WriteRefused, object, message);
+    }
+    warn!(verb, object, code = status.code, message = status.message, "a call failed for now");
+    let hint = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+    let pause = hint.filter(|hint| *hint > 0).map_or(PAUSE, Duration::from_secs);
+    Reply::Unknown { pause, object, message: format!("cannot {verb} it: {}", status.message) }
+}

@@ -1,0 +1,273 @@
+//! The stored resources of group `revshift.dev`; the only types that know their storage format.
+//!
+//! Every replica writes `spec`, the leader alone writes `status`.
+
+use jiff::Timestamp;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The label by which a shard names its migration.
+pub const MIGRATION_LABEL: &str = "revshift.dev/migration";
+/// The finalizer that turns the deletion of a migration into its cancellation.
+pub const FINALIZER: &str = "revshift.dev/finish";
+/// At most so many moves are stored in one shard.
+pub const MOVES_PER_SHARD: usize = 250;
+
+/// A migration moves namespaces from one Istio control plane to another.
+#[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[kube(
+    group = "revshift.dev",
+    version = "v1alpha1",
+    kind = "Migration",
+    plural = "migrations",
+    shortname = "mig",
+    status = "MigrationStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"From","type":"string","jsonPath":".spec.source"}"#,
+    printcolumn = r#"{"name":"To","type":"string","jsonPath":".spec.target"}"#,
+    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Moved","type":"integer","jsonPath":".status.moved"}"#,
+    printcolumn = r#"{"name":"Failed","type":"integer","jsonPath":".status.failed"}"#,
+    printcolumn = r#"{"name":"Total","type":"integer","jsonPath":".spec.moves"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".spec.reason","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationSpec {
+    /// Revision of the control plane to leave.
+    pub source: String,
+    /// Revision of the control plane to move to.
+    pub target: String,
+    /// How many namespaces it moves; its shards name them.
+    pub moves: u32,
+    /// How many shards hold its moves.
+    pub shards: u32,
+    /// A move fails when its rollouts make no progress for so many milliseconds.
+    pub rollout_timeout_ms: u64,
+    /// Name of the migration that this one rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<String>,
+    /// Who asked for it.
+    pub requester: String,
+    /// Why it was asked for; given for a rollback.
+    #[serde(default)]
+    pub reason: String,
+    /// Hash of the plan that it executes.
+    pub plan_hash: String,
+    /// The rules by which the plan is executed.
+    pub plan_version: u32,
+    /// When it was accepted.
+    #[schemars(with = "String")]
+    pub created: Timestamp,
+    /// Whether all its shards are stored; until then it is ignored.
+    pub sealed: bool,
+    /// What was commanded since.
+    #[serde(default)]
+    pub control: ControlRecord,
+}
+
+/// Commands on a migration.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlRecord {
+    /// Start nothing new until resumed.
+    #[serde(default)]
+    pub paused: bool,
+    /// Start nothing any more.
+    #[serde(default)]
+    pub cancelled: bool,
+    /// Attempt, by namespace, whose failure no longer pauses the migration.
+    #[serde(default)]
+    pub tolerated: BTreeMap<String, u32>,
+    /// Attempt, by namespace, up to which a failed move is to be tried.
+    #[serde(default)]
+    pub retries: BTreeMap<String, u32>,
+}
+
+/// Where a migration stands.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// The state, such as RUNNING.
+    pub state: String,
+    /// Migrations that it waits for.
+    #[serde(default)]
+    pub waiting_for: Vec<String>,
+    /// Namespaces moved or already there.
+    pub moved: u32,
+    /// Namespaces whose move failed or is blocked.
+    pub failed: u32,
+    /// Whether the state is final.
+    #[serde(default)]
+    pub ended: bool,
+    /// When it reached its final state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub end_time: Option<Timestamp>,
+    /// Number of the last record; set with the final state.
+    #[serde(default)]
+    pub final_sequence: u64,
+    /// Generation of the specification that this status follows from.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Conditions; `Succeeded` sums up.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition, as in metav1.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Name of the condition.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// Reason in CamelCase.
+    pub reason: String,
+    /// Explanation.
+    pub message: String,
+    /// When the status changed last.
+    #[schemars(with = "String")]
+    pub last_transition_time: Timestamp,
+    /// Generation that it is about.
+    #[serde(default)]
+    pub observed_generation: i64,
+}
+
+/// A shard holds up to 250 moves of a migration.
+#[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[kube(
+    group = "revshift.dev",
+    version = "v1alpha1",
+    kind = "MigrationShard",
+    plural = "migrationshards",
+    status = "MigrationShardStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Migration","type":"string","jsonPath":".spec.migration"}"#,
+    printcolumn = r#"{"name":"Epoch","type":"integer","jsonPath":".status.epoch"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationShardSpec {
+    /// Name of the migration.
+    pub migration: String,
+    /// Position of the shard's first move in the plan.
+    pub first: u32,
+    /// Its moves, in the order of the plan.
+    pub moves: Vec<PlannedMove>,
+}
+
+/// What a move is to do; never changes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedMove {
+    /// The namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its deciding labels before; exactly these are restored by a rollback.
+    pub before: LabelRecord,
+    /// Its deciding labels after.
+    pub after: LabelRecord,
+}
+
+/// The labels that decide on injection; an absent one is not set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelRecord {
+    /// Value of `istio.io/rev`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Value of `istio-injection`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injection: Option<String>,
+}
+
+/// Where the moves of a shard stand.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationShardStatus {
+    /// The leader that wrote it: the number of the Lease's transitions.
+    pub epoch: u32,
+    /// One record a move, in the order of the specification.
+    pub moves: Vec<MoveRecord>,
+}
+
+/// Where a move stands.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveRecord {
+    /// The state, such as RESTARTING.
+    pub state: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Number of this record in the migration's stream.
+    pub sequence: u64,
+    /// When the state was entered.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When the first attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub started: Option<Timestamp>,
+    /// Whether this migration wrote the namespace's label.
+    #[serde(default)]
+    pub relabelled: bool,
+    /// Workloads that were restarted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts: Vec<RestartRecord>,
+    /// What stays off the target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<LeftoverRecord>,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ProblemRecord>,
+}
+
+/// A restarted workload.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartRecord {
+    /// Kind of the workload.
+    pub kind: String,
+    /// Name of the workload.
+    pub name: String,
+    /// Attempt in which it was restarted last.
+    pub attempt: u32,
+}
+
+/// Something that stays off the target.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftoverRecord {
+    /// JOB, CRON_JOB, BARE_POD or SCALED_TO_ZERO.
+    pub reason: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// Its pods off the target.
+    pub pods: u32,
+}
+
+/// What is wrong with a move.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemRecord {
+    /// Finding code, such as RS3003.
+    pub code: String,
+    /// The object.
+    pub object: String,
+    /// What happened.
+    pub message: String,
+    /// Field manager that caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// When it was found.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+}

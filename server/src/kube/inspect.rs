@@ -1,0 +1,127 @@
+//! One look at a namespace: its pods in full and its warning events, from lists that are no cache.
+
+use crate::kube::observe;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodStatus};
+use kube::api::{Api, ListParams};
+use kube::{Client, Error};
+use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble, Warning};
+use std::time::Duration;
+
+/// At most so many pods or events are read in one page.
+const PAGE: u32 = 500;
+/// At most so many pages of events are read.
+const MOST_PAGES: usize = 20;
+
+/// Looks at `namespace`, as of `elapsed`.
+pub async fn inspect(
+    client: &Client,
+    namespace: &str,
+    elapsed: Duration,
+) -> Result<Inspection, Error> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let unfinished = "status.phase!=Succeeded,status.phase!=Failed";
+    let mut params = ListParams::default().fields(unfinished).limit(PAGE);
+    let mut pods = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        pods.extend(page.items.iter().map(inspected));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    // Events only explain; they are not asked for while nothing needs an explanation.
+    let calm = pods.iter().all(|pod| pod.ready);
+    let warnings = if calm { Vec::new() } else { warnings(client, namespace).await? };
+    Ok(Inspection { at: elapsed, pods, warnings })
+}
+
+async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Warning>, Error> {
+    let api = Api::<Event>::namespaced(client.clone(), namespace);
+    let mut params = ListParams::default().fields("type=Warning").limit(PAGE);
+    let mut events = Vec::new();
+    // Pages come in the order of names, not of time.
+    for _ in 0..MOST_PAGES {
+        let page = api.list(&params).await?;
+        events.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    events.sort_by_key(|event| {
+        let series = event.series.as_ref().and_then(|series| series.last_observed_time.clone());
+        let last = event.last_timestamp.as_ref().map(|time| time.0);
+        series.or_else(|| event.event_time.clone()).map(|time| time.0).max(last)
+    });
+
+    Ok(events
+        .into_iter()
+        .map(|event| Warning {
+            kind: event.involved_object.kind.unwrap_or_default(),
+            name: event.involved_object.name.unwrap_or_default(),
+            reason: event.reason.unwrap_or_default(),
+            message: event.message.unwrap_or_default(),
+        })
+        .collect())
+}
+
+fn inspected(pod: &Pod) -> InspectedPod {
+    let status = pod.status.clone().unwrap_or_default();
+    let ready = condition(&status, "Ready").is_some_and(|(status, _)| status == "True");
+    InspectedPod {
+        pod: observe::pod_of(&pod.metadata),
+        ready,
+        trouble: if ready { None } else { trouble(&status) },
+    }
+}
+
+fn trouble(status: &PodStatus) -> Option<(Trouble, String)> {
+    if let Some(("False", message)) = condition(status, "PodScheduled") {
+        return Some((Trouble::Unschedulable, message.to_owned()));
+    }
+    let containers = || {
+        let init = status.init_container_statuses.iter().flatten();
+        init.chain(status.container_statuses.iter().flatten())
+    };
+    let waiting = containers().filter_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        let message = waiting.message.as_deref().unwrap_or_default();
+        let text = format!("container `{}` waits: {reason}: {message}", container.name);
+        let trouble = match reason {
+            "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => {
+                Trouble::ImagePull
+            }
+            "CrashLoopBackOff" | "RunContainerError" | "CreateContainerError" => Trouble::CrashLoop,
+            _ => return None,
+        };
+        Some((trouble, text.trim_end_matches([':', ' ']).to_owned()))
+    });
+    if let Some(worst) = waiting.min() {
+        return Some(worst);
+    }
+    if let Some(crashed) = containers().find(|container| crashing(container)) {
+        let text =
+            format!("container `{}` has restarted {} times", crashed.name, crashed.restart_count);
+        return Some((Trouble::CrashLoop, text));
+    }
+    let (_, message) = condition(status, "Ready").filter(|(status, _)| *status == "False")?;
+    let message = if message.is_empty() { "it runs and is not ready" } else { message };
+    Some((Trouble::NotReady, message.to_owned()))
+}
+
+fn crashing(container: &ContainerStatus) -> bool {
+    let failed = |state: &k8s_openapi::api::core::v1::ContainerState| {
+        state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code != 0)
+    };
+    !container.ready
+        && (container.state.as_ref().is_some_and(failed)
+            || container.last_state.as_ref().is_some_and(failed))
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<(&'a str, &'a str)> {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((condition.status.as_str(), condition.message.as_deref().unwrap_or_default()))
+}

@@ -1,0 +1,375 @@
+//! Kubernetes objects to what core observes; missing fields become their documented defaults, so
+//! nothing that a cluster holds can make this fail.
+
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, Deployment, DeploymentCondition, DeploymentStatus, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::core::PartialObjectMeta;
+use revshift_core::cluster::{Istiod, Key, Lock, NamespaceMeta, Object};
+use revshift_core::injection::Injector;
+use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
+use revshift_core::plane::{Plane, Revision, Source};
+use revshift_core::pod::{self, Injected, InjectionWish, Owner, TemplateHash};
+use revshift_core::workload::{Complaints, Obstacle, Workload, WorkloadKey, WorkloadKind};
+use serde_json::Value;
+
+/// The key of an object.
+pub fn key(object: &impl kube::Resource) -> Key {
+    let meta = object.meta();
+    Key {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    }
+}
+
+/// A namespace.
+pub fn namespace(object: &Namespace) -> Object {
+    let meta = &object.metadata;
+    let lock = meta.annotations.as_ref().and_then(|annotations| annotations.get(label::LOCK));
+    let terminating = meta.deletion_timestamp.is_some();
+    Object::Namespace(NamespaceMeta {
+        uid: text(meta.uid.as_ref()),
+        resource_version: text(meta.resource_version.as_ref()),
+        labels: meta.labels.clone().unwrap_or_default(),
+        lock: lock.map(|text| read_lock(text)),
+        terminating,
+        label_manager: manager(meta, &["f:metadata", "f:labels", "f:istio.io/rev"]),
+    })
+}
+
+/// A Deployment.
+pub fn deployment(object: &Deployment) -> Object {
+    let spec = object.spec.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let workload = Workload {
+        desired: count(spec.replicas.or(Some(1))),
+        total: count(status.replicas),
+        updated: count(status.updated_replicas),
+        available: count(status.available_replicas),
+        obstacle: spec.paused.unwrap_or_default().then_some(Obstacle::Paused),
+        complaints: complaints(&status),
+        ..workload(
+            WorkloadKind::Deployment,
+            &object.metadata,
+            &spec.template,
+            status.observed_generation,
+        )
+    };
+    let istiod = istiod(object, &workload);
+    Object::Workload(Box::new(workload), istiod)
+}
+
+/// A StatefulSet.
+pub fn stateful_set(object: &StatefulSet) -> Object {
+    let spec = object.spec.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let strategy = spec.update_strategy.unwrap_or_default();
+    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+    let obstacle = match strategy.type_.as_deref() {
+        Some("OnDelete") => Some(Obstacle::OnDelete),
+        _ if partition > 0 => Some(Obstacle::Partition),
+        _ => None,
+    };
+    // Once a rollout is complete the controller makes the update revision the current one, and
+    // counts its pods as current only.
+    let complete =
+        status.update_revision.is_some() && status.update_revision == status.current_revision;
+    let updated = if complete { Some(status.replicas) } else { status.updated_replicas };
+    Object::Workload(
+        Box::new(Workload {
+            desired: count(spec.replicas.or(Some(1))),
+            total: count(Some(status.replicas)),
+            updated: count(updated),
+            available: count(status.available_replicas.or(status.ready_replicas)),
+            obstacle,
+            ..workload(
+                WorkloadKind::StatefulSet,
+                &object.metadata,
+                &spec.template,
+                status.observed_generation,
+            )
+        }),
+        None,
+    )
+}
+
+/// A DaemonSet.
+pub fn daemon_set(object: &DaemonSet) -> Object {
+    let spec = object.spec.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let strategy = spec.update_strategy.unwrap_or_default();
+    let on_delete = strategy.type_.as_deref() == Some("OnDelete");
+    Object::Workload(
+        Box::new(Workload {
+            desired: count(Some(status.desired_number_scheduled)),
+            total: count(Some(status.current_number_scheduled)),
+            updated: count(status.updated_number_scheduled),
+            available: count(status.number_available),
+            obstacle: on_delete.then_some(Obstacle::OnDelete),
+            ..workload(
+                WorkloadKind::DaemonSet,
+                &object.metadata,
+                &spec.template,
+                status.observed_generation,
+            )
+        }),
+        None,
+    )
+}
+
+/// A pod, from its metadata.
+pub fn pod(object: &PartialObjectMeta<Pod>) -> Object {
+    Object::Pod(Box::new(pod_of(&object.metadata)))
+}
+
+/// A pod, from its metadata.
+pub fn pod_of(meta: &ObjectMeta) -> pod::Pod {
+    let none = Labels::new();
+    let labels = meta.labels.as_ref().unwrap_or(&none);
+    let annotations = meta.annotations.as_ref().unwrap_or(&none);
+    let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+    let template_hash = labels
+        .get("pod-template-hash")
+        .map(|hash| TemplateHash::Deployment(hash.clone()))
+        .or_else(|| {
+            let hash = labels.get("rollouts-pod-template-hash")?;
+            Some(TemplateHash::Rollout(hash.clone()))
+        });
+    // A record that is not JSON still shows that there is a sidecar.
+    let status = annotations.get(label::SIDECAR_STATUS).map(|record| {
+        let record: Value = serde_json::from_str(record).unwrap_or_default();
+        record["revision"].as_str().unwrap_or_default().to_owned()
+    });
+    pod::Pod {
+        name: text(meta.name.as_ref()),
+        uid: text(meta.uid.as_ref()),
+        owner: owner.map(|owner| Owner {
+            group: owner.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned(),
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            template_hash,
+        }),
+        injected: Injected::read(
+            status.as_deref(),
+            annotations.get(label::REVISION).map(String::as_str),
+            labels.get(label::REVISION).map(String::as_str),
+        ),
+        wish: InjectionWish::among(labels, annotations),
+        restart: annotations.get(label::RESTART).cloned(),
+        terminating: meta.deletion_timestamp.is_some(),
+    }
+}
+
+/// A Job: whose CronJob it is of.
+pub fn job(object: &PartialObjectMeta<Job>) -> Object {
+    let owners = object.metadata.owner_references.iter().flatten();
+    Object::Job(owners.into_iter().find(|o| o.kind == "CronJob").map(|o| o.name.clone()))
+}
+
+/// The sidecar injectors of a webhook configuration; none when it is not Istio's.
+pub fn injectors(object: &MutatingWebhookConfiguration) -> Object {
+    let labels = object.labels();
+    let Some(revision) = labels.get(label::REVISION) else {
+        return Object::Injectors(Vec::new());
+    };
+    let hooks = object.webhooks.iter().flatten();
+    let injectors = hooks
+        .filter(|hook| hook.name.ends_with("sidecar-injector.istio.io"))
+        .map(|hook| Injector {
+            configuration: object.name_any(),
+            revision: Revision(revision.clone()),
+            tag: labels.get(label::TAG).cloned(),
+            namespace: hook
+                .client_config
+                .service
+                .as_ref()
+                .map(|service| service.namespace.clone())
+                .unwrap_or_default(),
+            namespace_selector: selector(hook.namespace_selector.as_ref()),
+            object_selector: selector(hook.object_selector.as_ref()),
+            trusted: hook.client_config.ca_bundle.as_ref().is_some_and(|ca| !ca.0.is_empty()),
+        })
+        .collect();
+    Object::Injectors(injectors)
+}
+
+/// An IstioControlPlane (servicemesh.cisco.com/v1alpha1).
+pub fn calisti_plane(object: &DynamicObject) -> Object {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    let state = string(&status["status"]);
+    let addresses = status["gatewayAddress"].as_array();
+    Object::Plane(Box::new(Plane {
+        revision: Revision::of_calisti(&name, &namespace),
+        source: Source::Calisti,
+        version: string(&spec["version"]),
+        mode: string(&spec["mode"]),
+        network: string(&spec["networkName"]),
+        available: state == "Available" && object.metadata.deletion_timestamp.is_none(),
+        status: if state.is_empty() { "Unspecified".to_owned() } else { state },
+        mesh_expansion: spec["meshExpansion"]["enabled"].as_bool(),
+        gateway_addresses: addresses.into_iter().flatten().map(string).collect(),
+        error: string(&status["errorMessage"]),
+        created: created(&object.metadata),
+        name,
+        namespace,
+    }))
+}
+
+/// An IstioRevision (sailoperator.io/v1).
+pub fn sail_plane(object: &DynamicObject) -> Object {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let name = object.name_any();
+    let conditions = status["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
+    let available = ready.is_some_and(|ready| ready["status"] == "True");
+    Object::Plane(Box::new(Plane {
+        revision: Revision(name.clone()),
+        source: Source::Sail,
+        namespace: string(&spec["namespace"]),
+        version: string(&spec["version"]).trim_start_matches('v').to_owned(),
+        mode: String::new(),
+        network: string(&spec["values"]["global"]["network"]),
+        available: available && object.metadata.deletion_timestamp.is_none(),
+        status: string(&status["state"]),
+        mesh_expansion: None,
+        gateway_addresses: Vec::new(),
+        error: match ready {
+            Some(ready) if !available => string(&ready["message"]),
+            _ => String::new(),
+        },
+        created: created(&object.metadata),
+        name,
+    }))
+}
+
+/// The lock that an annotation holds; one that cannot be read is nobody's that we know.
+pub fn read_lock(text: &str) -> Lock {
+    let lock: Value = serde_json::from_str(text).unwrap_or_default();
+    let attempt = lock["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok());
+    Lock { migration: string(&lock["migration"]), attempt: attempt.unwrap_or_default() }
+}
+
+fn workload(
+    kind: WorkloadKind,
+    meta: &ObjectMeta,
+    template: &PodTemplateSpec,
+    observed: Option<i64>,
+) -> Workload {
+    let none = ObjectMeta::default();
+    let pod = template.metadata.as_ref().unwrap_or(&none);
+    let labels = pod.labels.clone().unwrap_or_default();
+    let annotations = pod.annotations.clone().unwrap_or_default();
+    let spec = template.spec.as_ref();
+    let path = ["f:spec", "f:template", "f:metadata", "f:annotations", "f:revshift.dev/restart"];
+    Workload {
+        key: WorkloadKey { kind, name: text(meta.name.as_ref()) },
+        uid: text(meta.uid.as_ref()),
+        resource_version: text(meta.resource_version.as_ref()),
+        desired: 0,
+        total: 0,
+        updated: 0,
+        available: 0,
+        observed: observed.unwrap_or_default() >= meta.generation.unwrap_or_default(),
+        obstacle: None,
+        wish: InjectionWish::among(&labels, &annotations),
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or_default(),
+        baked_in: annotations.contains_key(label::SIDECAR_STATUS),
+        restart: annotations.get(label::RESTART).cloned(),
+        // Whoever wrote the template last, where our own annotation is gone from it.
+        template_manager: manager(meta, &path).or_else(|| manager(meta, &path[..2])),
+        complaints: Complaints::default(),
+    }
+}
+
+fn complaints(status: &DeploymentStatus) -> Complaints {
+    let find = |kind: &str, is: &str| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|condition| condition.type_ == kind && condition.status == is)
+    };
+    let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
+    let late = find("Progressing", "False")
+        .filter(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded"));
+    Complaints { late: late.map(message), creation: find("ReplicaFailure", "True").map(message) }
+}
+
+fn istiod(object: &Deployment, workload: &Workload) -> Option<Istiod> {
+    let labels = object.labels();
+    let revision = labels.get(label::REVISION)?;
+    if labels.get("app").map(String::as_str) != Some("istiod") {
+        return None;
+    }
+    let pod = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let image = pod.and_then(|pod| pod.containers.first()).and_then(|c| c.image.as_deref());
+    let tag = image.and_then(|image| image.rsplit('/').next()?.split('@').next()?.split_once(':'));
+    let version = tag.map(|(_, tag)| tag.trim_end_matches("-distroless").to_owned());
+    Some(Istiod {
+        revision: Revision(revision.clone()),
+        version: version.unwrap_or_default(),
+        available: workload.available,
+        desired: workload.desired,
+        created: created(&object.metadata),
+    })
+}
+
+fn selector(selector: Option<&LabelSelector>) -> Selector {
+    let Some(selector) = selector else {
+        return Selector::default();
+    };
+    let labels = selector.match_labels.iter().flatten();
+    let equal = labels.map(|(key, value)| Requirement {
+        key: key.clone(),
+        operator: Operator::In(vec![value.clone()]),
+    });
+    let expressions = selector.match_expressions.iter().flatten().map(|expression| {
+        let values = expression.values.clone().unwrap_or_default();
+        let operator = match expression.operator.as_str() {
+            "In" => Operator::In(values),
+            "NotIn" => Operator::NotIn(values),
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            _ => Operator::Unknown,
+        };
+        Requirement { key: expression.key.clone(), operator }
+    });
+    Selector { requirements: equal.chain(expressions).collect() }
+}
+
+/// The field manager that wrote the field at `path` last.
+fn manager(meta: &ObjectMeta, path: &[&str]) -> Option<String> {
+    let owns =
+        |fields: &Value| path.iter().try_fold(fields, |fields, step| fields.get(step)).is_some();
+    meta.managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)))
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .and_then(|entry| entry.manager.clone())
+}
+
+fn created(meta: &ObjectMeta) -> Option<Timestamp> {
+    meta.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+fn text(value: Option<&String>) -> String {
+    value.cloned().unwrap_or_default()
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn count(value: Option<i32>) -> u32 {
+    u32::try_from(value.unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

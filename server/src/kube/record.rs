@@ -1,0 +1,249 @@
+//! Stored resources to core records and back; nothing else converts between the two.
+
+use crate::failure::Failure;
+use crate::kube::crd::{
+    self, ControlRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
+    MoveRecord, ProblemRecord, RestartRecord,
+};
+use revshift_core::label::InjectionLabels;
+use revshift_core::migration::{
+    Control, Ended, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState, Move,
+    MoveState,
+};
+use revshift_core::plane::Revision;
+use revshift_core::problem::{Code, Problem};
+use revshift_core::workload::{WorkloadKey, WorkloadKind};
+use std::time::Duration;
+
+/// The migration that `stored` and its shards make; none while a shard is missing.
+///
+/// A migration that is being deleted counts as cancelled.
+pub fn migration(
+    stored: &crd::Migration,
+    shards: &[&MigrationShard],
+) -> Result<Option<Migration>, Failure> {
+    let spec = &stored.spec;
+    let expected = usize::try_from(spec.shards).unwrap_or(usize::MAX);
+    if shards.len() != expected {
+        return Ok(None);
+    }
+    let mut sorted = shards.to_vec();
+    sorted.sort_by_key(|shard| shard.spec.first);
+    let mut all = Vec::new();
+    for shard in sorted {
+        all.extend(moves(shard, spec)?);
+    }
+    if all.len() != usize::try_from(spec.moves).unwrap_or(usize::MAX) {
+        return Ok(None);
+    }
+    let id = stored.metadata.name.clone().unwrap_or_default();
+    let mut control = control(&spec.control);
+    control.cancelled |= stored.metadata.deletion_timestamp.is_some();
+    let ended = ended(stored)?;
+    Ok(Some(Migration { id, spec: core_spec(spec), control, moves: all, ended }))
+}
+
+fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
+    MigrationSpec {
+        source: Revision(spec.source.clone()),
+        target: Revision(spec.target.clone()),
+        rollout_timeout: Duration::from_millis(spec.rollout_timeout_ms),
+        rollback_of: spec.rollback_of.clone(),
+        requester: spec.requester.clone(),
+        reason: spec.reason.clone(),
+        plan_hash: spec.plan_hash.clone(),
+        created: spec.created,
+    }
+}
+
+fn control(record: &ControlRecord) -> Control {
+    Control {
+        paused: record.paused,
+        cancelled: record.cancelled,
+        tolerated: record.tolerated.clone(),
+        retries: record.retries.clone(),
+    }
+}
+
+/// The control record as stored.
+pub fn control_record(control: &Control) -> ControlRecord {
+    ControlRecord {
+        paused: control.paused,
+        cancelled: control.cancelled,
+        tolerated: control.tolerated.clone(),
+        retries: control.retries.clone(),
+    }
+}
+
+fn ended(stored: &crd::Migration) -> Result<Option<Ended>, Failure> {
+    let Some(status) = stored.status.as_ref().filter(|status| status.ended) else {
+        return Ok(None);
+    };
+    let state = match status.state.as_str() {
+        "SUCCEEDED" => MigrationState::Succeeded,
+        "COMPLETED_WITH_EXCEPTIONS" => MigrationState::CompletedWithExceptions,
+        "CANCELLED" => MigrationState::Cancelled,
+        other => return Err(malformed(stored.metadata.name.as_deref(), "final state", other)),
+    };
+    let at = status.end_time.unwrap_or(stored.spec.created);
+    Ok(Some(Ended { state, at, sequence: status.final_sequence }))
+}
+
+/// The moves of one shard. A shard without status is as it was created: pending, numbered in the
+/// order of the plan.
+pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Move>, Failure> {
+    let planned = &shard.spec.moves;
+    let mut moves = Vec::with_capacity(planned.len());
+    for (index, planned) in planned.iter().enumerate() {
+        let mut m = Move::pending(
+            &planned.namespace,
+            &planned.uid,
+            labels(&planned.before),
+            labels(&planned.after),
+            spec.created,
+        );
+        m.sequence = u64::from(shard.spec.first) + u64::try_from(index).unwrap_or(0) + 1;
+        let record = shard.status.as_ref().and_then(|status| status.moves.get(index));
+        if let Some(record) = record {
+            let name = shard.metadata.name.as_deref();
+            m.state = state(record).map_err(|why| malformed(name, "move", &why))?;
+            m.attempt = record.attempt;
+            m.sequence = record.sequence;
+            m.since = record.since;
+            m.started = record.started;
+            m.relabelled = record.relabelled;
+            m.restarts = record.restarts.iter().filter_map(restart).collect();
+        }
+        moves.push(m);
+    }
+    Ok(moves)
+}
+
+/// The status of a shard that holds these moves.
+pub fn shard_status(epoch: u32, moves: &[Move]) -> MigrationShardStatus {
+    MigrationShardStatus { epoch, moves: moves.iter().map(record).collect() }
+}
+
+/// The labels as stored.
+pub fn label_record(labels: &InjectionLabels) -> LabelRecord {
+    LabelRecord { revision: labels.revision.clone(), injection: labels.injection.clone() }
+}
+
+fn labels(record: &LabelRecord) -> InjectionLabels {
+    InjectionLabels { revision: record.revision.clone(), injection: record.injection.clone() }
+}
+
+fn record(m: &Move) -> MoveRecord {
+    let (leftovers, problem) = match &m.state {
+        MoveState::Moved(leftovers) => (leftovers.iter().map(leftover_record).collect(), None),
+        MoveState::Blocked(problem) | MoveState::Failed(problem) => (Vec::new(), Some(problem)),
+        MoveState::Pending
+        | MoveState::Checking
+        | MoveState::Relabeling
+        | MoveState::Restarting
+        | MoveState::Verifying
+        | MoveState::Skipped
+        | MoveState::Cancelled
+        | MoveState::Gone
+        | MoveState::Superseded => (Vec::new(), None),
+    };
+    MoveRecord {
+        state: m.state.as_str().to_owned(),
+        attempt: m.attempt,
+        sequence: m.sequence,
+        since: m.since,
+        started: m.started,
+        relabelled: m.relabelled,
+        restarts: m
+            .restarts
+            .iter()
+            .map(|(key, attempt)| RestartRecord {
+                kind: key.kind.as_str().to_owned(),
+                name: key.name.clone(),
+                attempt: *attempt,
+            })
+            .collect(),
+        leftovers,
+        problem: problem.map(|problem| ProblemRecord {
+            code: problem.code.as_str().to_owned(),
+            object: problem.object.clone(),
+            message: problem.message.clone(),
+            manager: problem.manager.clone(),
+            since: problem.since,
+        }),
+    }
+}
+
+fn state(record: &MoveRecord) -> Result<MoveState, String> {
+    let problem = || {
+        let stored = record.problem.as_ref().ok_or("a failed move without a problem")?;
+        let code = Code::parse(&stored.code)
+            .ok_or_else(|| format!("an unknown finding code `{}`", stored.code))?;
+        Ok::<Problem, String>(Problem {
+            code,
+            object: stored.object.clone(),
+            message: stored.message.clone(),
+            manager: stored.manager.clone(),
+            since: stored.since,
+        })
+    };
+    Ok(match record.state.as_str() {
+        "PENDING" => MoveState::Pending,
+        "CHECKING" => MoveState::Checking,
+        "RELABELING" => MoveState::Relabeling,
+        "RESTARTING" => MoveState::Restarting,
+        "VERIFYING" => MoveState::Verifying,
+        "MOVED" => MoveState::Moved(
+            record.leftovers.iter().map(leftover).collect::<Result<Vec<_>, String>>()?,
+        ),
+        "BLOCKED" => MoveState::Blocked(problem()?),
+        "FAILED" => MoveState::Failed(problem()?),
+        "SKIPPED" => MoveState::Skipped,
+        "CANCELLED" => MoveState::Cancelled,
+        "GONE" => MoveState::Gone,
+        "SUPERSEDED" => MoveState::Superseded,
+        other => return Err(format!("an unknown state `{other}`")),
+    })
+}
+
+fn restart(record: &RestartRecord) -> Option<(WorkloadKey, u32)> {
+    let kind = WorkloadKind::of(&record.kind)?;
+    Some((WorkloadKey { kind, name: record.name.clone() }, record.attempt))
+}
+
+fn leftover_record(leftover: &Leftover) -> LeftoverRecord {
+    let reason = match leftover.reason {
+        LeftoverReason::Job => "JOB",
+        LeftoverReason::CronJob => "CRON_JOB",
+        LeftoverReason::BarePod => "BARE_POD",
+        LeftoverReason::ScaledToZero => "SCALED_TO_ZERO",
+    };
+    LeftoverRecord {
+        reason: reason.to_owned(),
+        kind: leftover.kind.clone(),
+        name: leftover.name.clone(),
+        pods: leftover.pods,
+    }
+}
+
+fn leftover(record: &LeftoverRecord) -> Result<Leftover, String> {
+    let reason = match record.reason.as_str() {
+        "JOB" => LeftoverReason::Job,
+        "CRON_JOB" => LeftoverReason::CronJob,
+        "BARE_POD" => LeftoverReason::BarePod,
+        "SCALED_TO_ZERO" => LeftoverReason::ScaledToZero,
+        other => return Err(format!("an unknown leftover `{other}`")),
+    };
+    let (kind, name) = (record.kind.clone(), record.name.clone());
+    Ok(Leftover { reason, kind, name, pods: record.pods })
+}
+
+fn malformed(name: Option<&str>, what: &str, why: &str) -> Failure {
+    Failure::Malformed {
+        object: format!("{what} of `{}`", name.unwrap_or_default()),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

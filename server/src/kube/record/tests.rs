@@ -1,0 +1,152 @@
+//! What is stored comes back as it was.
+
+use super::*;
+use crate::kube::crd::{MigrationShardSpec, MigrationStatus, PlannedMove};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+fn problem() -> Problem {
+    Problem {
+        code: Code::ImagePull,
+        object: "Pod/shop/web-1".to_owned(),
+        message: "Back-off pulling image".to_owned(),
+        manager: Some("argocd".to_owned()),
+        since: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn states() -> Vec<MoveState> {
+    let leftovers = [
+        LeftoverReason::Job,
+        LeftoverReason::CronJob,
+        LeftoverReason::BarePod,
+        LeftoverReason::ScaledToZero,
+    ]
+    .map(|reason| Leftover { reason, kind: "Kind".to_owned(), name: "x".to_owned(), pods: 2 });
+    vec![
+        MoveState::Pending,
+        MoveState::Checking,
+        MoveState::Relabeling,
+        MoveState::Restarting,
+        MoveState::Verifying,
+        MoveState::Moved(leftovers.to_vec()),
+        MoveState::Blocked(problem()),
+        MoveState::Failed(problem()),
+        MoveState::Skipped,
+        MoveState::Cancelled,
+        MoveState::Gone,
+        MoveState::Superseded,
+    ]
+}
+
+fn stored(moves: u32, shards: u32) -> crd::Migration {
+    crd::Migration::new(
+        "m-1",
+        crd::MigrationSpec {
+            source: "a".to_owned(),
+            target: "b".to_owned(),
+            moves,
+            shards,
+            rollout_timeout_ms: 1500,
+            rollback_of: Some("m-0".to_owned()),
+            requester: "someone".to_owned(),
+            reason: "because".to_owned(),
+            plan_hash: "hash".to_owned(),
+            plan_version: 1,
+            created: Timestamp::UNIX_EPOCH,
+            sealed: true,
+            control: ControlRecord::default(),
+        },
+    )
+}
+
+fn shard(first: u32, moves: &[Move], status: bool) -> MigrationShard {
+    let planned = moves.iter().map(|m| PlannedMove {
+        namespace: m.namespace.clone(),
+        uid: m.uid.clone(),
+        before: label_record(&m.before),
+        after: label_record(&m.after),
+    });
+    let spec = MigrationShardSpec { migration: "m-1".to_owned(), first, moves: planned.collect() };
+    let mut shard = MigrationShard::new(&format!("m-1-{first}"), spec);
+    shard.status = status.then(|| shard_status(7, moves));
+    shard
+}
+
+#[test]
+fn moves_come_back_as_they_were() {
+    let before = InjectionLabels { revision: None, injection: Some("enabled".to_owned()) };
+    let after = InjectionLabels::of_revision("b");
+    let moves: Vec<Move> = states()
+        .into_iter()
+        .enumerate()
+        .map(|(index, state)| {
+            let name = format!("ns-{index}");
+            let planned = (before.clone(), after.clone());
+            let mut m = Move::pending(&name, "uid", planned.0, planned.1, Timestamp::UNIX_EPOCH);
+            m.state = state;
+            m.attempt = 2;
+            m.sequence = (7 << 32) + 3;
+            m.started = Some(Timestamp::UNIX_EPOCH);
+            m.relabelled = true;
+            let key = WorkloadKey { kind: WorkloadKind::DaemonSet, name: "agent".to_owned() };
+            m.restarts = BTreeMap::from([(key, 2)]);
+            m
+        })
+        .collect();
+    let shard = shard(0, &moves, true);
+    // Through the very text that is stored.
+    let text = serde_json::to_string(&shard).unwrap();
+    let read: MigrationShard = serde_json::from_str(&text).unwrap();
+    let count = u32::try_from(moves.len()).unwrap();
+    assert_eq!(super::moves(&read, &stored(count, 1).spec).unwrap(), moves);
+}
+
+#[test]
+fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
+    let one = |name: &str| {
+        let labels = InjectionLabels::default();
+        Move::pending(name, "uid", labels.clone(), labels, Timestamp::UNIX_EPOCH)
+    };
+    let (first, second) = (shard(0, &[one("a")], false), shard(1, &[one("b")], false));
+    assert_eq!(migration(&stored(2, 2), &[&first]).unwrap(), None);
+    let whole = migration(&stored(2, 2), &[&second, &first]).unwrap().unwrap();
+    let names: Vec<(&str, u64)> =
+        whole.moves.iter().map(|m| (m.namespace.as_str(), m.sequence)).collect();
+    assert_eq!(names, [("a", 1), ("b", 2)]);
+    assert_eq!(whole.spec.rollback_of.as_deref(), Some("m-0"));
+    assert_eq!(whole.spec.rollout_timeout, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_deletion_counts_as_a_cancellation() {
+    let mut object = stored(0, 0);
+    object.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+    assert!(migration(&object, &[]).unwrap().unwrap().control.cancelled);
+}
+
+#[test]
+fn a_final_state_comes_back() {
+    let mut object = stored(0, 0);
+    for state in ["SUCCEEDED", "COMPLETED_WITH_EXCEPTIONS", "CANCELLED"] {
+        object.status = Some(MigrationStatus {
+            state: state.to_owned(),
+            ended: true,
+            final_sequence: 9,
+            ..MigrationStatus::default()
+        });
+        let ended = migration(&object, &[]).unwrap().unwrap().ended.unwrap();
+        assert_eq!((ended.state.as_str(), ended.sequence), (state, 9));
+    }
+}
+
+#[test]
+fn what_a_newer_version_stored_is_refused_and_does_not_panic() {
+    let labels = InjectionLabels::default();
+    let m = Move::pending("a", "uid", labels.clone(), labels, Timestamp::UNIX_EPOCH);
+    let mut strange = shard(0, &[m], true);
+    strange.status.as_mut().unwrap().moves[0].state = "LEVITATING".to_owned();
+    let error = migration(&stored(1, 1), &[&strange]).unwrap_err();
+    assert!(error.to_string().contains("LEVITATING"), "{error}");
+}

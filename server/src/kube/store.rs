@@ -1,0 +1,318 @@
+//! Migrations as stored objects: creation, commands, and live reads.
+//!
+//! Every write is a compare-and-swap; a lost reply is settled by reading again.
+
+use crate::failure::Failure;
+use crate::kube::client::FIELD_MANAGER;
+use crate::kube::crd::{
+    FINALIZER, MIGRATION_LABEL, MOVES_PER_SHARD, Migration, MigrationShard, MigrationShardSpec,
+    MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
+};
+use crate::kube::record;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use kube::{Client, Error, Resource, ResourceExt};
+use revshift_core::migration::{Control, Move};
+use revshift_core::plan::{PLAN_VERSION, Plan};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// How often a shard is tried against what another migration left.
+const TRIES: usize = 5;
+
+/// Reads and writes stored migrations.
+#[derive(Clone)]
+pub struct Store {
+    migrations: Api<Migration>,
+    shards: Api<MigrationShard>,
+}
+
+impl Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+/// A migration with its shards, read live.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The migration's object.
+    pub object: Migration,
+    /// Its shards.
+    pub shards: Vec<MigrationShard>,
+}
+
+/// A migration to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMigration<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// Who asked for it.
+    pub requester: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// When.
+    pub created: Timestamp,
+}
+
+impl Store {
+    /// Over `client`, whose writes have a deadline.
+    pub fn new(client: &Client) -> Self {
+        Self { migrations: Api::all(client.clone()), shards: Api::all(client.clone()) }
+    }
+
+    /// Stores a migration: unsealed, then its shards, then sealed. It exists once it is sealed.
+    /// What a crashed or parallel creation of the same migration left is taken over.
+    pub async fn create(&self, new: NewMigration<'_>) -> Result<Live, Failure> {
+        let action = || format!("store migration `{}`", new.id);
+        let object = self.create_unsealed(new).await.map_err(|error| fail(action(), error))?;
+        if object.spec.plan_hash != new.plan.hash() {
+            // Two creations under one request id, of different plans, at the same time.
+            return Err(Failure::ConcurrentWrite(new.id.to_owned()));
+        }
+        if object.spec.sealed {
+            return self.live(object).await;
+        }
+        let mut shards = Vec::new();
+        for shard in shards_of(&object, new.plan) {
+            let made = self.place(&object, &shard).await.map_err(|error| fail(action(), error))?;
+            shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(new.id.to_owned()))?);
+        }
+        let mut sealed = object;
+        sealed.spec.sealed = true;
+        match self.migrations.replace(new.id, &post(), &sealed).await {
+            Ok(object) => Ok(Live { object, shards }),
+            // Another replica sealed it, or the reply to our own try was lost.
+            Err(error) => match self.read(new.id).await? {
+                Some(live) if live.object.spec.sealed => Ok(live),
+                _ => Err(fail(action(), error)),
+            },
+        }
+    }
+
+    /// A sealed or unsealed migration, read live; none when there is none.
+    pub async fn read(&self, id: &str) -> Result<Option<Live>, Failure> {
+        let action = || format!("read migration `{id}`");
+        match self.migrations.get_opt(id).await.map_err(|error| fail(action(), error))? {
+            Some(object) => self.live(object).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Replaces the control record of the migration that was read as `live`. None: somebody else
+    /// was faster.
+    pub async fn control(&self, live: &Live, control: &Control) -> Result<Option<Live>, Failure> {
+        let mut wanted = live.object.clone();
+        wanted.spec.control = record::control_record(control);
+        let id = wanted.name_any();
+        match self.migrations.replace(&id, &post(), &wanted).await {
+            Ok(object) => Ok(Some(Live { object, shards: live.shards.clone() })),
+            Err(Error::Api(status)) if status.is_conflict() => Ok(None),
+            Err(error) => Err(fail(format!("command migration `{id}`"), error)),
+        }
+    }
+
+    /// Writes a shard's status, if the shard is still the one decided on.
+    pub async fn commit(
+        &self,
+        shard: &MigrationShard,
+        epoch: u32,
+        moves: &[Move],
+    ) -> Result<MigrationShard, Error> {
+        let status: MigrationShardStatus = record::shard_status(epoch, moves);
+        let wanted = MigrationShard { status: Some(status), ..shard.clone() };
+        self.shards.replace_status(&shard.name_any(), &post(), &wanted).await
+    }
+
+    /// Writes a migration's status, if the migration is still the one decided on.
+    pub async fn conclude(
+        &self,
+        migration: &Migration,
+        status: MigrationStatus,
+    ) -> Result<Migration, Error> {
+        let wanted = Migration { status: Some(status), ..migration.clone() };
+        self.migrations.replace_status(&migration.name_any(), &post(), &wanted).await
+    }
+
+    /// Reads one shard.
+    pub async fn shard(&self, name: &str) -> Result<Option<MigrationShard>, Error> {
+        self.shards.get_opt(name).await
+    }
+
+    /// Reads one migration's object.
+    pub async fn migration(&self, id: &str) -> Result<Option<Migration>, Error> {
+        self.migrations.get_opt(id).await
+    }
+
+    /// Lets a migration that is being deleted go, its shards first: they must not go before it.
+    pub async fn let_go(&self, migration: &Migration) -> Result<Migration, Error> {
+        let id = migration.name_any();
+        let mine = ListParams::default().labels(&format!("{MIGRATION_LABEL}={id}"));
+        for shard in self.shards.list(&mine).await?.items {
+            if is_of(&shard, migration) {
+                self.unlock(&shard).await?;
+            }
+        }
+        let mut wanted = migration.clone();
+        wanted.finalizers_mut().retain(|finalizer| finalizer != FINALIZER);
+        self.migrations.replace(&migration.name_any(), &post(), &wanted).await
+    }
+
+    /// Removes a migration that was never sealed, if it is still the one decided on.
+    pub async fn discard(&self, migration: &Migration) -> Result<(), Error> {
+        let unlocked = self.let_go(migration).await?;
+        if unlocked.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: unlocked.uid(),
+                resource_version: unlocked.resource_version(),
+            }),
+            ..DeleteParams::background()
+        };
+        self.migrations.delete(&migration.name_any(), &params).await.map(|_| ())
+    }
+
+    /// Stores a shard of `migration`. One that is there already is its own, or was left behind by a
+    /// migration of the same name that is gone: that one is removed. None: it does not go away.
+    async fn place(
+        &self,
+        migration: &Migration,
+        shard: &MigrationShard,
+    ) -> Result<Option<MigrationShard>, Error> {
+        let name = shard.name_any();
+        for _ in 0..TRIES {
+            match self.shards.create(&post(), shard).await {
+                Err(Error::Api(status)) if status.is_already_exists() => {}
+                made => return made.map(Some),
+            }
+            let Some(found) = self.shards.get_opt(&name).await? else {
+                continue;
+            };
+            if is_of(&found, migration) && found.spec == shard.spec {
+                return Ok(Some(found));
+            }
+            self.unlock(&found).await?;
+            let params = DeleteParams {
+                preconditions: Some(Preconditions { uid: found.uid(), ..Preconditions::default() }),
+                ..DeleteParams::default()
+            };
+            match self.shards.delete(&name, &params).await {
+                Err(Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the finalizer off a shard.
+    async fn unlock(&self, shard: &MigrationShard) -> Result<(), Error> {
+        if shard.finalizers().is_empty() {
+            return Ok(());
+        }
+        let mut wanted = shard.clone();
+        wanted.finalizers_mut().retain(|finalizer| finalizer != FINALIZER);
+        match self.shards.replace(&shard.name_any(), &post(), &wanted).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+            answer => answer.map(|_| ()),
+        }
+    }
+
+    async fn create_unsealed(&self, new: NewMigration<'_>) -> Result<Migration, Error> {
+        let moves = new.plan.entries.len();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let millis = new.plan.rollout_timeout.as_millis();
+        let mut object = Migration::new(
+            new.id,
+            MigrationSpec {
+                source: new.plan.source.0.clone(),
+                target: new.plan.target.0.clone(),
+                moves: count(moves),
+                shards: count(moves.div_ceil(MOVES_PER_SHARD)),
+                rollout_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+                rollback_of: new.plan.rollback_of.clone(),
+                requester: new.requester.to_owned(),
+                reason: new.reason.to_owned(),
+                plan_hash: new.plan.hash(),
+                plan_version: PLAN_VERSION,
+                created: new.created,
+                sealed: false,
+                control: crate::kube::crd::ControlRecord::default(),
+            },
+        );
+        object.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        match self.migrations.create(&post(), &object).await {
+            Err(Error::Api(status)) if status.is_already_exists() => {
+                self.migrations.get(new.id).await
+            }
+            made => made,
+        }
+    }
+
+    async fn live(&self, object: Migration) -> Result<Live, Failure> {
+        let id = object.name_any();
+        let mine = ListParams::default().labels(&format!("{MIGRATION_LABEL}={id}"));
+        let shards = self
+            .shards
+            .list(&mine)
+            .await
+            .map_err(|error| fail(format!("read the shards of migration `{id}`"), error))?;
+        let shards = shards.items.into_iter().filter(|shard| is_of(shard, &object)).collect();
+        Ok(Live { object, shards })
+    }
+}
+
+fn shards_of(migration: &Migration, plan: &Plan) -> Vec<MigrationShard> {
+    let id = migration.name_any();
+    let owner: OwnerReference = migration.controller_owner_ref(&()).unwrap_or_default();
+    plan.entries
+        .chunks(MOVES_PER_SHARD)
+        .enumerate()
+        .map(|(index, entries)| {
+            let first = u32::try_from(index * MOVES_PER_SHARD).unwrap_or(u32::MAX);
+            let moves = entries.iter().map(|entry| PlannedMove {
+                namespace: entry.namespace.clone(),
+                uid: entry.uid.clone(),
+                before: record::label_record(&entry.before),
+                after: record::label_record(&entry.after),
+            });
+            let spec = MigrationShardSpec { migration: id.clone(), first, moves: moves.collect() };
+            let mut shard = MigrationShard::new(&format!("{id}-{index}"), spec);
+            shard.metadata.labels =
+                Some(BTreeMap::from([(MIGRATION_LABEL.to_owned(), id.clone())]));
+            shard.metadata.owner_references = Some(vec![owner.clone()]);
+            shard.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+            shard
+        })
+        .collect()
+}
+
+/// Whether a shard is one of this very migration, and not of another that had the same name.
+pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
+    let uid = migration.metadata.uid.as_ref();
+    shard.spec.migration == migration.name_any()
+        && shard.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// What an error of the Kubernetes API means to whoever asked for `action`.
+pub fn fail(action: String, error: Error) -> Failure {
+    match error {
+        Error::Api(status) if status.is_forbidden() => Failure::Denied { action },
+        Error::Api(status) if status.code == 404 && status.details.is_none() => {
+            Failure::CrdsMissing
+        }
+        Error::Api(status) if status.code < 500 && status.code != 429 => {
+            Failure::Kubernetes { action, source: Error::Api(status) }
+        }
+        source => Failure::Unavailable { action, source },
+    }
+}

@@ -1,0 +1,338 @@
+//! Watches: every kind that the product looks at, as one stream of changes.
+//!
+//! No typed object is kept: each is converted when it arrives. A relist ends in a complete list,
+//! since kube's watcher does not tell what vanished meanwhile.
+
+use crate::kube::{crd, observe};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, Resource, ResourceExt};
+use revshift_core::cluster::{Change, Key, Kind, Object};
+use revshift_core::plane::Source;
+use revshift_core::workload::WorkloadKind;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// What the watches tell.
+#[derive(Debug)]
+pub enum Observed {
+    /// Something about the cluster.
+    Cluster(Change),
+    /// Something about stored migrations.
+    Migrations(Records<crd::Migration>),
+    /// Something about stored shards.
+    Shards(Records<crd::MigrationShard>),
+    /// Whether the cluster serves revshift's own resources.
+    Installed(bool),
+}
+
+/// What was learnt about stored objects of one kind.
+#[derive(Debug)]
+pub enum Records<K> {
+    /// A complete list.
+    Listed(Vec<K>),
+    /// An object is now so.
+    Set(Box<K>),
+    /// The object of this name does not exist any more.
+    Gone(String),
+}
+
+/// Where the watches send what they see; bounded, so a slow engine slows them.
+pub type Sender = mpsc::Sender<Observed>;
+
+/// Kinds that exist only where their CRD is installed, by the CRD's name.
+const OPTIONAL: [(&str, Optional); 4] = [
+    ("istiocontrolplanes.servicemesh.cisco.com", Optional::Plane(Source::Calisti)),
+    ("istiorevisions.sailoperator.io", Optional::Plane(Source::Sail)),
+    ("migrations.revshift.dev", Optional::Migrations),
+    ("migrationshards.revshift.dev", Optional::Shards),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Optional {
+    Plane(Source),
+    Migrations,
+    Shards,
+}
+
+/// Watches until dropped. Returns only when nobody listens any more.
+pub async fn run(client: Client, sender: Sender) {
+    let mut watches = JoinSet::new();
+    let everything = config();
+    let unfinished = config().fields("status.phase!=Succeeded,status.phase!=Failed");
+    let (c, s) = (&client, &sender);
+    watches.spawn(cluster::<Namespace>(c, s, Kind::Namespace, &everything, observe::namespace));
+    let kind = Kind::Workload(WorkloadKind::Deployment);
+    watches.spawn(cluster::<Deployment>(c, s, kind, &everything, observe::deployment));
+    let kind = Kind::Workload(WorkloadKind::StatefulSet);
+    watches.spawn(cluster::<StatefulSet>(c, s, kind, &everything, observe::stateful_set));
+    let kind = Kind::Workload(WorkloadKind::DaemonSet);
+    watches.spawn(cluster::<DaemonSet>(c, s, kind, &everything, observe::daemon_set));
+    watches.spawn(cluster::<MutatingWebhookConfiguration>(
+        c,
+        s,
+        Kind::Injector,
+        &everything,
+        observe::injectors,
+    ));
+    watches.spawn(cluster::<PartialObjectMeta<Pod>>(c, s, Kind::Pod, &unfinished, observe::pod));
+    watches.spawn(cluster::<PartialObjectMeta<Job>>(c, s, Kind::Job, &everything, observe::job));
+    watches.spawn(optional(client.clone(), sender.clone()));
+    while watches.join_next().await.is_some() {}
+}
+
+/// A watch is begun anew every so often: one whose connection died silently is noticed by that.
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(60)
+}
+
+/// Starts and stops the watches of kinds whose CRD comes and goes.
+async fn optional(client: Client, sender: Sender) {
+    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
+    let mut events = events(api, config());
+    let mut listing: Vec<String> = Vec::new();
+    let mut running: BTreeMap<&'static str, JoinSet<()>> = BTreeMap::new();
+    loop {
+        let event = match events.next().await {
+            Some(Ok(event)) => event,
+            Some(Err(_)) => continue,
+            None => return,
+        };
+        let served = match event {
+            Event::Init => {
+                listing.clear();
+                continue;
+            }
+            Event::InitApply(definition) => {
+                listing.push(definition.name_any());
+                continue;
+            }
+            Event::InitDone => {
+                let names = std::mem::take(&mut listing);
+                OPTIONAL.map(|(name, _)| Some(names.iter().any(|found| found == name)))
+            }
+            Event::Apply(definition) => only(&definition.name_any(), true),
+            Event::Delete(definition) => only(&definition.name_any(), false),
+        };
+        for ((name, kind), served) in OPTIONAL.into_iter().zip(served) {
+            let Some(served) = served else {
+                continue;
+            };
+            if !switch(&client, &sender, &mut running, name, kind, served).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether each optional kind is served, as far as one CRD tells.
+fn only(definition: &str, served: bool) -> [Option<bool>; OPTIONAL.len()] {
+    OPTIONAL.map(|(name, _)| (name == definition).then_some(served))
+}
+
+/// Starts or stops the watch of one kind; false when nobody listens any more.
+async fn switch(
+    client: &Client,
+    sender: &Sender,
+    running: &mut BTreeMap<&'static str, JoinSet<()>>,
+    name: &'static str,
+    kind: Optional,
+    served: bool,
+) -> bool {
+    if !served {
+        running.remove(name);
+        let told = match kind {
+            Optional::Plane(source) => {
+                sender
+                    .send(Observed::Cluster(Change::Listed(Kind::Plane(source), Vec::new())))
+                    .await
+            }
+            Optional::Migrations => {
+                let told = sender.send(Observed::Migrations(Records::Listed(Vec::new()))).await;
+                told.and(sender.send(Observed::Installed(false)).await)
+            }
+            Optional::Shards => sender.send(Observed::Shards(Records::Listed(Vec::new()))).await,
+        };
+        return told.is_ok();
+    }
+    if running.contains_key(name) {
+        return true;
+    }
+    let mut task = JoinSet::new();
+    let (client, sender) = (client.clone(), sender.clone());
+    match kind {
+        Optional::Plane(source) => {
+            let (gvk, convert): (_, fn(&DynamicObject) -> Object) = match source {
+                Source::Calisti => (
+                    GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane"),
+                    observe::calisti_plane,
+                ),
+                Source::Sail | Source::Istio => (
+                    GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision"),
+                    observe::sail_plane,
+                ),
+            };
+            let plural = name.split('.').next().unwrap_or_default();
+            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+            let api = Api::<DynamicObject>::all_with(client, &resource);
+            task.spawn(pump(api, sender, Kind::Plane(source), config(), convert));
+        }
+        Optional::Migrations => {
+            if sender.send(Observed::Installed(true)).await.is_err() {
+                return false;
+            }
+            task.spawn(records(client, sender, Observed::Migrations));
+        }
+        Optional::Shards => {
+            task.spawn(records(client, sender, Observed::Shards));
+        }
+    }
+    running.insert(name, task);
+    true
+}
+
+fn cluster<K>(
+    client: &Client,
+    sender: &Sender,
+    kind: Kind,
+    config: &watcher::Config,
+    convert: fn(&K) -> Object,
+) -> impl Future<Output = ()> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    pump(Api::<K>::all(client.clone()), sender.clone(), kind, config.clone(), convert)
+}
+
+/// Sends what is learnt about one kind until nobody listens any more.
+async fn pump<K>(
+    api: Api<K>,
+    sender: Sender,
+    kind: Kind,
+    config: watcher::Config,
+    convert: fn(&K) -> Object,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut events = events(api, config);
+    let mut listing: Vec<(Key, Object)> = Vec::new();
+    loop {
+        let event = match events.next().await {
+            Some(Ok(event)) => event,
+            // A plane's CRD may be there without the version that is known here: then there are
+            // no such planes, which must not keep everything else from being ready.
+            Some(Err(watcher::Error::InitialListFailed(kube::Error::Api(status))))
+                if status.code == 404 && matches!(kind, Kind::Plane(_)) =>
+            {
+                if sender.send(Observed::Cluster(Change::Listed(kind, Vec::new()))).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Some(Err(_)) => continue,
+            None => return,
+        };
+        let change = match event {
+            Event::Init => {
+                listing.clear();
+                continue;
+            }
+            Event::InitApply(object) => {
+                listing.push((observe::key(&object), convert(&object)));
+                continue;
+            }
+            Event::InitDone => Change::Listed(kind, std::mem::take(&mut listing)),
+            Event::Apply(object) => Change::Set(kind, observe::key(&object), convert(&object)),
+            Event::Delete(object) => Change::Gone(kind, observe::key(&object)),
+        };
+        if sender.send(Observed::Cluster(change)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends what is learnt about stored objects. One that cannot be understood is passed over with a
+/// warning: it must not hide the others.
+async fn records<K>(client: Client, sender: Sender, wrap: fn(Records<K>) -> Observed)
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Debug + Send + 'static,
+{
+    let resource = ApiResource::erase::<K>(&());
+    let api = Api::<DynamicObject>::all_with(client, &resource);
+    let mut events = events(api, config());
+    let mut listing = Vec::new();
+    loop {
+        let event = match events.next().await {
+            Some(Ok(event)) => event,
+            Some(Err(_)) => continue,
+            None => return,
+        };
+        let change = match event {
+            Event::Init => {
+                listing.clear();
+                continue;
+            }
+            Event::InitApply(object) => {
+                listing.extend(typed(object));
+                continue;
+            }
+            Event::InitDone => Records::Listed(std::mem::take(&mut listing)),
+            Event::Apply(object) => match typed(object) {
+                Some(object) => Records::Set(Box::new(object)),
+                None => continue,
+            },
+            Event::Delete(object) => Records::Gone(object.name_any()),
+        };
+        if sender.send(wrap(change)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn typed<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
+    let name = object.name_any();
+    let typed = serde_json::to_value(object).and_then(serde_json::from_value);
+    typed.inspect_err(|error| warn!(object = %name, %error, "a stored object is malformed")).ok()
+}
+
+/// kube's watcher with back-off, made anew where it would repeat an HTTP 410 for ever: it keeps
+/// the version that is too old when the watch is refused before it starts.
+fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + Unpin
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let start = move || watcher::watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let first = start();
+    futures::stream::unfold((first, start), |(mut stream, start)| async move {
+        let event = stream.next().await?;
+        match &event {
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(status)))
+                if status.code == 410 =>
+            {
+                stream = start();
+            }
+            Err(error @ watcher::Error::InitialListFailed(_)) => {
+                warn!(kind = std::any::type_name::<K>(), %error, "cannot list");
+            }
+            Err(error) => debug!(%error, "a watch was interrupted"),
+            Ok(_) => {}
+        }
+        Some((event, (stream, start)))
+    })
+    .boxed()
+}

@@ -1,0 +1,12 @@
+//! revshift's gRPC control service: the library that the binary wires up and tests drive.
+
+pub mod args;
+pub mod clock;
+pub mod control;
+pub mod engine;
+pub mod failure;
+pub mod grpc;
+pub mod kube;
+pub mod process;
+pub mod published;
+pub mod service;

@@ -1,0 +1,127 @@
+//! Wires a replica together: watches, election, engine and gRPC, each owned by one future.
+//!
+//! Dropping that future is like killing the process; cancelling the token is a graceful end.
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::engine::{Engine, Parts};
+use crate::grpc;
+use crate::kube::call::Caller;
+use crate::kube::client::with_deadlines;
+use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
+use crate::kube::store::Store;
+use crate::kube::{install, watch as watches};
+use crate::published::Published;
+use anyhow::Context;
+use futures::Stream;
+use kube::Client;
+use revshift_core::election::Terms;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+/// Changes that may wait for the engine.
+const QUEUE: usize = 4096;
+
+/// What a replica needs.
+#[derive(Clone)]
+pub struct Options {
+    /// A client without deadlines of its own.
+    pub client: Client,
+    /// The namespace of the Lease.
+    pub namespace: String,
+    /// Names this start of this replica; never used twice.
+    pub identity: String,
+    /// How long others wait for a leader that went silent.
+    pub lease: Duration,
+    /// Whether to install or update revshift's CRDs first.
+    pub install_crds: bool,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("namespace", &self.namespace)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves `incoming` until `shutdown`, then ends gracefully: streams, calls, lease.
+pub async fn run<I, C>(
+    options: Options,
+    incoming: I,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()>
+where
+    I: Stream<Item = io::Result<C>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C::ConnectInfo: Clone + Send + Sync + 'static,
+{
+    let Options { client, namespace, identity, lease, install_crds, clock } = options;
+    let plain = with_deadlines(&client, None);
+    if install_crds {
+        install::install(&plain, &namespace).await?;
+    }
+    install::require_namespace(&plain, &namespace).await?;
+
+    let published = Arc::new(Published::default());
+    let (leadership, leading) = watch::channel(None);
+    let (holder, held) = watch::channel(Holder::default());
+    let (sender, observed) = mpsc::channel(QUEUE);
+    let guarded = with_deadlines(&client, Some(leading.clone()));
+    let terms = Terms::of(lease);
+    let (able, eligible) = watch::channel(Eligibility::default());
+    let ends = Ends { leadership, holder, eligible };
+    let elector = Elector::new(&client, &namespace, &identity, terms, clock, ends);
+    let engine = Engine::new(Parts {
+        published: Arc::clone(&published),
+        observed,
+        leadership: leading,
+        holder: held,
+        eligible: able,
+        caller: Caller::new(guarded.clone()),
+        store: Store::new(&guarded),
+        clock,
+    });
+    let control = Control::new(published, Store::new(&plain), clock);
+
+    let resigned = CancellationToken::new();
+    let stopped = CancellationToken::new();
+    let mut helpers = JoinSet::new();
+    helpers.spawn(watches::run(plain.clone(), sender));
+    let mut election = JoinSet::new();
+    election.spawn(elector.run(resigned.clone()));
+    let mut deciding = JoinSet::new();
+    deciding.spawn(engine.run(stopped.clone()));
+    let mut serving = JoinSet::new();
+    serving.spawn(grpc::serve(control, identity, incoming, shutdown.clone()));
+
+    let ended = tokio::select! {
+        ended = serving.join_next() => ended,
+        () = shutdown.cancelled() => None,
+        _ = helpers.join_next() => anyhow::bail!("the watches broke down"),
+        _ = election.join_next() => anyhow::bail!("the election broke down"),
+        _ = deciding.join_next() => anyhow::bail!("the engine broke down"),
+    };
+    // Nothing is decided any more before the lease is given back; another replica leads on while
+    // clients are still being let go here.
+    stopped.cancel();
+    deciding.join_next().await.transpose().context("the engine broke down")?;
+    resigned.cancel();
+    election.join_next().await.transpose().context("the election broke down")?;
+    let ended = match ended {
+        None => serving.join_next().await,
+        ended => ended,
+    };
+    let ended = ended.transpose().context("the gRPC server broke down")?;
+    ended.transpose().context("the gRPC server failed")?;
+    Ok(())
+}
