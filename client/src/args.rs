@@ -1,0 +1,151 @@
+//! The arguments: global options, the list of commands, and how durations are written.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::{ExitStatus, command, context::Context, failure::Failure};
+
+const AFTER: &str = "\
+Examples:
+  revshift planes
+  revshift migrate --from cp-v113x --to cp-v115x -n smm-demo --dry-run
+  revshift migrate --from cp-v113x --to cp-v115x -n smm-demo -n bookinfo
+  revshift rollback ID --reason 'error rate rose'
+
+Exit status:
+  0    done; the migration SUCCEEDED
+  1    failed or refused; the migration ended otherwise, or is PAUSED
+  2    usage; nothing was done
+  3    no server answered
+  130  interrupted; a migration goes on";
+
+/// Moves Kubernetes namespaces from one Istio control plane to another.
+#[derive(Debug, Parser)]
+#[command(name = "revshift", version, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// Servers to ask, separated by commas: ADDR:PORT or `http://ADDR:PORT`
+    /// [env: REVSHIFT_SERVER] [default: 127.0.0.1:7878]
+    // Not clap's `env`: tests run many programs in one process, which has one environment.
+    #[arg(long, global = true, value_name = "SERVERS")]
+    pub(crate) server: Option<String>,
+    /// How to print data: table, wide, json, yaml or name
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: Format,
+    /// Print tables without their header line
+    #[arg(long, global = true)]
+    pub(crate) no_headers: bool,
+    /// When to use colour: always, never or auto, which is on a terminal without NO_COLOR
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub(crate) color: Color,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns
+    Table,
+    /// Aligned columns, more of them
+    Wide,
+    /// The API's objects as JSON
+    Json,
+    /// The API's objects as YAML
+    Yaml,
+    /// Names only
+    Name,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the control planes of the cluster
+    Planes(command::planes::Args),
+    /// List namespaces and the control planes of their pods
+    Namespaces(command::namespaces::Args),
+    /// Move namespaces to another control plane
+    Migrate(command::migrate::Args),
+    /// List migrations, newest first
+    Migrations(command::migrations::Args),
+    /// Show one migration and its namespaces
+    Status(command::status::Args),
+    /// Follow a migration until it ends
+    Watch(command::watch::Args),
+    /// Start nothing new in a migration until it is resumed
+    Pause(command::pause::Args),
+    /// Go on with a paused migration
+    Resume(command::resume::Args),
+    /// End a migration; namespaces already relabelled run to their end
+    Cancel(command::cancel::Args),
+    /// Try failed or blocked namespaces of a migration again
+    Retry(command::retry::Args),
+    /// Restore the labels that namespaces had before a migration
+    Rollback(command::rollback::Args),
+    /// Print the versions of client and server
+    Version(command::version::Args),
+    /// Print a completion script for a shell
+    Completions(command::completions::Args),
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
+        match self {
+            Self::Planes(args) => args.run(context).await,
+            Self::Namespaces(args) => args.run(context).await,
+            Self::Migrate(args) => args.run(context).await,
+            Self::Migrations(args) => args.run(context).await,
+            Self::Status(args) => args.run(context).await,
+            Self::Watch(args) => args.run(context).await,
+            Self::Pause(args) => args.run(context).await,
+            Self::Resume(args) => args.run(context).await,
+            Self::Cancel(args) => args.run(context).await,
+            Self::Retry(args) => args.run(context).await,
+            Self::Rollback(args) => args.run(context).await,
+            Self::Version(args) => args.run(context).await,
+            Self::Completions(args) => Ok(args.run(context.io)),
+        }
+    }
+}
+
+/// Reads a duration such as `90s`, `10m` or `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write a duration such as 90s, 10m or 1h30m".to_owned())
+}

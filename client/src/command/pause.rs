@@ -1,0 +1,33 @@
+//! `revshift pause`: nothing new is started; what stays half moved is named.
+
+use revshift_proto::v1 as proto;
+use tonic::Response;
+
+use super::{answered, unknown_when_interrupted};
+use crate::{ExitStatus, connect, context::Context, failure::Failure};
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Id of the migration
+    id: String,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
+        unknown_when_interrupted(context, &self.id);
+        let request = proto::PauseMigrationRequest { id: self.id.clone() };
+        let answer = context
+            .servers
+            .call(async |channel| {
+                let mut client = connect::migrations(channel);
+                client.pause_migration(request.clone()).await.map(Response::into_inner)
+            })
+            .await?;
+        let status = answered(context, &answer, answer.migration.as_ref())?;
+        if !answer.half_moved.is_empty() {
+            context.say(&format!("relabelled, not wholly moved: {}", answer.half_moved.join(", ")));
+        }
+        context.next("go on", &format!("resume {}", self.id));
+        Ok(status)
+    }
+}

@@ -1,0 +1,59 @@
+//! `revshift version`: the versions of client and server, and who leads.
+
+use revshift_proto::v1 as proto;
+use serde::Serialize;
+use tonic::Response;
+
+use crate::{ExitStatus, args::Format, connect, context::Context, failure::Failure};
+
+const CLIENT: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+struct Versions {
+    client: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<proto::GetServerResponse>,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
+        let answer = context
+            .servers
+            .call(async |channel| {
+                let request = proto::GetServerRequest {};
+                connect::server(channel).get_server(request).await.map(Response::into_inner)
+            })
+            .await;
+        // The client's own version is worth printing without a server too.
+        let (server, failure) = match answer {
+            Ok(server) => (Some(server), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        match (context.format, &server) {
+            (Format::Json | Format::Yaml, _) => {
+                context.document(&Versions { client: CLIENT, server })?;
+            }
+            (Format::Name | Format::Table | Format::Wide, server) => {
+                context.print(&format!("client {CLIENT}\n"))?;
+                if let Some(server) = server {
+                    let line = line(server);
+                    context.print(&line)?;
+                }
+            }
+        }
+        failure.map_or(Ok(ExitStatus::Done), Err)
+    }
+}
+
+fn line(server: &proto::GetServerResponse) -> String {
+    let leader = match server.leader.as_str() {
+        "" => "no leader".to_owned(),
+        leader if leader == server.identity => "leads".to_owned(),
+        leader => format!("led by {leader}"),
+    };
+    let ready = if server.ready { "ready" } else { "not ready" };
+    format!("server {} ({}, {ready}, {leader})\n", server.version, server.identity)
+}

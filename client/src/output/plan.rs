@@ -1,0 +1,62 @@
+//! Plans for people to read before they agree.
+
+use super::{
+    style,
+    table::{Cell, Table},
+    wording,
+};
+use crate::plan::Plan;
+
+/// The whole plan.
+pub(crate) fn render(plan: &Plan, color: bool) -> String {
+    let header = &plan.header;
+    let count = u32::try_from(plan.entries.len()).unwrap_or(u32::MAX);
+    let namespaces = wording::count(count, "namespace");
+    let mut lines = vec![
+        format!("plan: {namespaces} from {} to {}", header.source, header.target),
+        format!("rollout timeout: {}", wording::duration(header.rollout_timeout.as_ref())),
+    ];
+    if !header.waits_for.is_empty() {
+        lines.push(format!("waits for: {}", header.waits_for.join(", ")));
+    }
+    for finding in &plan.findings {
+        let severity = wording::severity(finding.severity);
+        let (object, message) = (&finding.object, style::one_line(&finding.message));
+        lines.push(format!("{severity} {} {object}: {message}", finding.code));
+        if !finding.remedy.is_empty() {
+            lines.push(format!("  remedy: {}", style::one_line(&finding.remedy)));
+        }
+    }
+    for entry in &plan.entries {
+        lines.push(String::new());
+        lines.push(entry.namespace.clone());
+        let changes = wording::label_changes(&entry.labels_before, &entry.labels_after);
+        if changes.is_empty() {
+            lines.push("  labels stay as they are".to_owned());
+        }
+        lines.extend(changes.into_iter().map(|change| format!("  label {change}")));
+        if !entry.workloads.is_empty() {
+            let table = workloads(&entry.workloads).render(true, color);
+            lines.extend(table.lines().map(|line| format!("  {line}")));
+        }
+        for left in &entry.leftovers {
+            lines.push(format!("  leaves {}", style::one_line(&wording::leftover(left))));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn workloads(workloads: &[revshift_proto::v1::PlanWorkload]) -> Table {
+    let mut table = Table::new(&["KIND", "NAME", "REPLICAS", "PODS TO MOVE", "ACTION", "WHY NOT"]);
+    for it in workloads {
+        table.row(vec![
+            Cell::new(&it.kind),
+            Cell::new(&it.name),
+            it.replicas.into(),
+            it.pods_to_move.into(),
+            Cell::new(wording::action(it.action)),
+            Cell::new(&it.reason),
+        ]);
+    }
+    table
+}

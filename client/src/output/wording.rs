@@ -1,0 +1,230 @@
+//! How the API's values read: states, ages, durations, labels, leftovers, moves.
+//!
+//! Values that a newer server sends and this client does not know are shown by their number.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write,
+};
+
+use jiff::Timestamp;
+use pbjson_types::{Duration as WireDuration, Timestamp as WireTimestamp};
+use revshift_proto::v1::{self as proto, leftover, migration, namespace};
+
+use super::style::{Tone, one_line};
+
+/// How long ago that was, as kubectl writes it.
+pub(crate) fn age(then: Option<&WireTimestamp>, now: Timestamp) -> String {
+    match then {
+        None => "<unknown>".to_owned(),
+        Some(then) if now.as_second() < then.seconds => "0s".to_owned(),
+        Some(then) => span(now.as_second() - then.seconds),
+    }
+}
+
+/// A number of seconds in at most two units: the longer the time, the coarser.
+fn span(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |whole: i64, unit: char, rest: i64, small: char| match rest {
+        0 => format!("{whole}{unit}"),
+        rest => format!("{whole}{unit}{rest}{small}"),
+    };
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..600 => two(minutes, 'm', seconds % 60, 's'),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(days / 365, 'y', days % 365, 'd'),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+/// A point in time, and how long ago it was.
+pub(crate) fn moment(then: &WireTimestamp, now: Timestamp) -> String {
+    let ago = age(Some(then), now);
+    match Timestamp::from_second(then.seconds) {
+        Ok(time) => format!("{time} ({ago} ago)"),
+        Err(_) => "<unknown>".to_owned(),
+    }
+}
+
+/// A duration as it is given on the command line.
+pub(crate) fn duration(duration: Option<&WireDuration>) -> String {
+    let Some(duration) = duration else { return "<unknown>".to_owned() };
+    let seconds = duration.seconds;
+    let mut text = String::new();
+    for (amount, unit) in [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")] {
+        if amount != 0 {
+            let _ = write!(text, "{amount}{unit}");
+        }
+    }
+    if duration.nanos != 0 {
+        let _ = write!(text, "{}ms", duration.nanos / 1_000_000);
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+fn word(known: Option<&str>, prefix: &str, number: i32) -> String {
+    known.map_or_else(
+        || format!("UNKNOWN({number})"),
+        |name| name.strip_prefix(prefix).unwrap_or(name).to_owned(),
+    )
+}
+
+pub(crate) fn source(value: i32) -> String {
+    let known = proto::control_plane::Source::try_from(value).ok();
+    word(known.map(|known| known.as_str_name()), "SOURCE_", value)
+}
+
+pub(crate) fn severity(value: i32) -> String {
+    let known = proto::finding::Severity::try_from(value).ok();
+    word(known.map(|known| known.as_str_name()), "SEVERITY_", value)
+}
+
+pub(crate) fn action(value: i32) -> String {
+    let known = proto::plan_workload::Action::try_from(value).ok();
+    word(known.map(|known| known.as_str_name()), "ACTION_", value)
+}
+
+pub(crate) fn namespace_state(value: i32) -> (String, Tone) {
+    let known = namespace::State::try_from(value).ok();
+    let tone = match known {
+        Some(namespace::State::Attached) => Tone::Good,
+        Some(namespace::State::PendingRestart | namespace::State::Mixed) => Tone::Warn,
+        Some(namespace::State::Dangling) => Tone::Bad,
+        Some(namespace::State::NotInjected | namespace::State::Unspecified) | None => Tone::Plain,
+    };
+    (word(known.map(|known| known.as_str_name()), "STATE_", value), tone)
+}
+
+pub(crate) fn migration_state(value: i32) -> (String, Tone) {
+    use migration::State;
+    let known = State::try_from(value).ok();
+    let tone = match known {
+        Some(State::Succeeded) => Tone::Good,
+        Some(State::Paused | State::Cancelling | State::Cancelled) => Tone::Warn,
+        Some(State::CompletedWithExceptions) => Tone::Bad,
+        Some(State::Unspecified | State::Pending | State::Running) | None => Tone::Plain,
+    };
+    (word(known.map(|known| known.as_str_name()), "STATE_", value), tone)
+}
+
+/// Why it is paused; empty when it is not.
+pub(crate) fn pause_reason(value: i32) -> String {
+    match migration::PauseReason::try_from(value) {
+        Ok(migration::PauseReason::Unspecified) => String::new(),
+        known => word(known.ok().map(|known| known.as_str_name()), "PAUSE_REASON_", value),
+    }
+}
+
+/// The state, with the reason for a pause.
+pub(crate) fn migration_stand(migration: &proto::Migration) -> String {
+    let (state, _) = migration_state(migration.state);
+    match pause_reason(migration.pause_reason).as_str() {
+        "" => state,
+        reason => format!("{state} ({reason})"),
+    }
+}
+
+pub(crate) fn move_state(value: i32) -> (String, Tone) {
+    use proto::r#move::State;
+    let known = State::try_from(value).ok();
+    let tone = match known {
+        Some(State::Moved | State::Skipped) => Tone::Good,
+        Some(State::Failed) => Tone::Bad,
+        Some(State::Blocked | State::Cancelled | State::Gone | State::Superseded) => Tone::Warn,
+        _ => Tone::Plain,
+    };
+    (word(known.map(|known| known.as_str_name()), "STATE_", value), tone)
+}
+
+/// How many moves came through, out of all.
+pub(crate) fn tally(migration: &proto::Migration) -> String {
+    let counts = migration.counts.unwrap_or_default();
+    let mut text = format!("{} of {} moved", counts.moved, migration.moves_total);
+    for (number, what) in [
+        (counts.active, "running"),
+        (counts.failed, "failed"),
+        (counts.blocked, "blocked"),
+        (counts.other, "not moved"),
+    ] {
+        if number > 0 {
+            let _ = write!(text, ", {number} {what}");
+        }
+    }
+    text
+}
+
+/// How each label changes; nothing for labels that stay.
+pub(crate) fn label_changes(
+    before: &HashMap<String, String>,
+    after: &HashMap<String, String>,
+) -> Vec<String> {
+    let shown = |labels: &HashMap<String, String>, key: &String| {
+        labels.get(key).map_or_else(|| "(not set)".to_owned(), |value| one_line(value))
+    };
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    keys.into_iter()
+        .filter(|key| before.get(*key) != after.get(*key))
+        .map(|key| format!("{key}: {} -> {}", shown(before, key), shown(after, key)))
+        .collect()
+}
+
+/// What is left as it is, and why.
+pub(crate) fn leftover(left: &proto::Leftover) -> String {
+    let why = match leftover::Reason::try_from(left.reason) {
+        Ok(leftover::Reason::Job) => "runs to its end with the old sidecar",
+        Ok(leftover::Reason::CronJob) => "its next run uses the target",
+        Ok(leftover::Reason::BarePod) => "has no controller that would bring it back",
+        Ok(leftover::Reason::ScaledToZero) => "uses the target when it is scaled up",
+        Ok(leftover::Reason::Unspecified) | Err(_) => "for a reason that this client does not know",
+    };
+    let name = format!("{}/{}", left.kind, left.name);
+    match left.pods {
+        0 => format!("{name}: {why}"),
+        pods => format!("{name} ({}): {why}", count(pods, "pod")),
+    }
+}
+
+pub(crate) fn count(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// One line on a move as it stands; none before it starts.
+pub(crate) fn move_line(
+    it: &proto::Move,
+    live: Option<&proto::MoveProgress>,
+    target: &str,
+) -> Option<String> {
+    use proto::r#move::State;
+    let state = State::try_from(it.state).ok();
+    if matches!(state, Some(State::Pending)) && it.attempt == 0 {
+        return None;
+    }
+    let mut text = move_state(it.state).0.to_ascii_lowercase();
+    let restarts = matches!(state, Some(State::Restarting | State::Verifying));
+    if let Some(live) = live.filter(|_| restarts) {
+        let _ = write!(
+            text,
+            " ({}/{} workloads, {}/{} pods on {target})",
+            live.workloads_done, live.workloads_total, live.pods_on_target, live.pods_total
+        );
+        if !live.waiting_for.is_empty() {
+            let _ = write!(text, ", waiting for {}", live.waiting_for);
+        }
+    }
+    if it.attempt > 1 {
+        let _ = write!(text, " [attempt {}]", it.attempt);
+    }
+    if let Some(problem) = &it.problem {
+        let _ = write!(text, ": {} {}: {}", problem.code, problem.object, problem.message);
+    }
+    if matches!(state, Some(State::Moved)) && !it.leftovers.is_empty() {
+        let left: Vec<_> = it.leftovers.iter().map(leftover).collect();
+        let _ = write!(text, ", but left {}", left.join("; "));
+    }
+    Some(one_line(&text))
+}

@@ -1,0 +1,262 @@
+//! What the listing commands print, in every format.
+
+use revshift::ExitStatus::{Done, Usage};
+use revshift_proto::v1::{self as proto, control_plane::Source, migration, r#move, namespace};
+
+use crate::{
+    fake::Fake,
+    objects::{NEW, OLD, a_move, failed, job, migration, paused},
+    terminal::{Run, ago, revshift},
+};
+
+fn plane(name: &str, version: &str, ips: [&str; 2], age: i64) -> proto::ControlPlane {
+    proto::ControlPlane {
+        revision: format!("{name}.istio-system"),
+        source: Source::Calisti.into(),
+        name: name.into(),
+        namespace: "istio-system".into(),
+        version: version.into(),
+        mode: "ACTIVE".into(),
+        network: "network1".into(),
+        status: "Available".into(),
+        available: true,
+        mesh_expansion: Some(true),
+        expansion_gateway_ips: ips.map(String::from).into(),
+        create_time: Some(ago(age)),
+        namespaces: 3,
+        pods: 24,
+        ..Default::default()
+    }
+}
+
+/// Two pages.
+fn planes() -> Fake {
+    let old = plane("cp-v113x", "1.13.5", ["3.122.28.53", "3.122.43.249"], 87 * 60);
+    let new = plane("cp-v115x", "1.15.3", ["3.122.31.252", "18.195.79.209"], 74 * 3600);
+    let upstream = proto::ControlPlane {
+        revision: "1-31".into(),
+        source: Source::Istio.into(),
+        name: "istiod-1-31".into(),
+        namespace: "istio-system".into(),
+        status: "Degraded".into(),
+        error: "no replica\nis ready".into(),
+        tags: vec!["prod".into(), "canary".into()],
+        ..Default::default()
+    };
+    Fake::default()
+        .answer(proto::ListControlPlanesResponse {
+            control_planes: vec![old, new],
+            next_page_token: "two".into(),
+        })
+        .answer(proto::ListControlPlanesResponse {
+            control_planes: vec![upstream],
+            next_page_token: String::new(),
+        })
+}
+
+#[tokio::test(start_paused = true)]
+async fn planes_are_printed_as_kubectl_prints_them_and_go_on_to_the_right() {
+    let server = planes();
+    let end = revshift("planes").at(&server).run().await;
+    end.is(Done).said("").printed(r#"
+NAME          MODE     NETWORK    STATUS      MESH EXPANSION   EXPANSION GW IPS                   ERROR                 AGE         REVISION                VERSION   NAMESPACES   PODS
+cp-v113x      ACTIVE   network1   Available   true             ["3.122.28.53","3.122.43.249"]                           87m         cp-v113x.istio-system   1.13.5    3            24
+cp-v115x      ACTIVE   network1   Available   true             ["3.122.31.252","18.195.79.209"]                         3d2h        cp-v115x.istio-system   1.15.3    3            24
+istiod-1-31                       Degraded                                                        no replica is ready   <unknown>   1-31                              0            0
+"#);
+    let tokens: Vec<_> = server
+        .requests::<proto::ListControlPlanesRequest>()
+        .into_iter()
+        .map(|request| request.page_token)
+        .collect();
+    assert_eq!(tokens, ["", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wide_planes_have_source_tags_and_namespace() {
+    let end = revshift("planes -o wide --no-headers").at(&planes()).run().await;
+    let last = end.is(Done).out.lines().last().unwrap();
+    assert_eq!(end.out.lines().count(), 3);
+    assert!(last.ends_with("   ISTIO     prod,canary   istio-system"), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_what_other_commands_take() {
+    let end = revshift("planes -o name").at(&planes()).run().await;
+    end.is(Done).printed("cp-v113x.istio-system\ncp-v115x.istio-system\n1-31\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_is_the_apis_own() {
+    let end = revshift("planes -o json").at(&planes()).run().await;
+    let text = &end.is(Done).out;
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(value["items"][0]["expansionGatewayIps"][1], "3.122.43.249");
+    assert_eq!(value["items"][0]["source"], "SOURCE_CALISTI");
+    assert_eq!(value["items"][0]["createTime"], "2023-03-01T10:33:00+00:00");
+    assert_eq!(value["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn states_are_coloured_only_where_that_was_asked_for() {
+    let plain = revshift("planes").at(&planes()).run().await;
+    assert!(!plain.out.contains('\x1b'));
+    let forced = revshift("planes --color always").at(&planes()).run().await;
+    assert!(forced.out.contains("\x1b[32mAvailable\x1b[0m   true"));
+    let refused = |run: Run| async move { run.at(&planes()).typing("").run().await };
+    let end = refused(revshift("planes").settings(|settings| settings.no_color = true)).await;
+    assert!(!end.out.contains('\x1b'));
+    let end = refused(revshift("planes")).await;
+    assert!(end.out.contains('\x1b'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_show_labels_and_pods_apart() {
+    let namespace = |name: &str, pods: &[(&str, u32)], state: namespace::State| proto::Namespace {
+        name: name.into(),
+        label: format!("istio.io/rev={OLD}"),
+        resolved_plane: OLD.into(),
+        injected: pods
+            .iter()
+            .map(|(revision, pods)| proto::InjectedPods {
+                revision: (*revision).into(),
+                pods: *pods,
+            })
+            .collect(),
+        state: state.into(),
+        terminating: false,
+        migration: String::new(),
+    };
+    let namespaces = vec![
+        namespace("bookinfo", &[(OLD, 6), ("", 1)], namespace::State::Mixed),
+        proto::Namespace {
+            migration: "m-7".into(),
+            ..namespace("smm-demo", &[], namespace::State::Attached)
+        },
+    ];
+    let page = proto::ListNamespacesResponse { namespaces, next_page_token: String::new() };
+    let server = Fake::default().answer(page);
+    let end = revshift("namespaces --plane cp-v113x").at(&server).run().await;
+    end.is(Done).printed(
+        "
+        NAME       LABEL                                PLANE                   INJECTED                      STATE      MIGRATION
+        bookinfo   istio.io/rev=cp-v113x.istio-system   cp-v113x.istio-system   cp-v113x.istio-system:6,-:1   MIXED
+        smm-demo   istio.io/rev=cp-v113x.istio-system   cp-v113x.istio-system                                 ATTACHED   m-7
+        ",
+    );
+    assert_eq!(server.requests::<proto::ListNamespacesRequest>()[0].revision, "cp-v113x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_list_is_said_on_stderr_and_is_an_empty_object() {
+    let empty = || Fake::default().answer(proto::ListMigrationsResponse::default());
+    let end = revshift("migrations").at(&empty()).run().await;
+    end.is(Done).printed("").said("no migrations found\n");
+    let end = revshift("migrations -o json").at(&empty()).run().await;
+    end.is(Done).printed("{\n  \"items\": []\n}\n").said("");
+}
+
+#[tokio::test(start_paused = true)]
+async fn migrations_count_what_moved_and_what_did_not() {
+    let rollback = proto::Migration {
+        id: "m-8".into(),
+        source: NEW.into(),
+        target: OLD.into(),
+        reason: "error rate rose".into(),
+        create_time: Some(ago(20)),
+        ..migration(migration::State::Running)
+    };
+    let migrations = vec![rollback, paused()];
+    let page = proto::ListMigrationsResponse { migrations, next_page_token: String::new() };
+    let end = revshift("migrations").at(&Fake::default().answer(page)).run().await;
+    end.is(Done).printed(
+        "
+        ID    FROM                    TO                      STATE     MOVED   FAILED   TOTAL   AGE   REASON
+        m-8   cp-v115x.istio-system   cp-v113x.istio-system   RUNNING   0       0        2       20s   error rate rose
+        m-7   cp-v113x.istio-system   cp-v115x.istio-system   PAUSED    1       1        2       5m
+        ",
+    );
+}
+
+fn status() -> Fake {
+    let moved =
+        proto::Move { leftovers: vec![job()], ..a_move("smm-demo", 0, r#move::State::Moved) };
+    Fake::default()
+        .answer(proto::GetMigrationResponse { migration: Some(paused()) })
+        .answer(proto::ListMovesResponse { moves: vec![moved], next_page_token: "n".into() })
+        .answer(proto::ListMovesResponse {
+            moves: vec![failed("bookinfo", 1)],
+            next_page_token: String::new(),
+        })
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_shows_problems_with_their_remedies_and_leftovers() {
+    let end = revshift("status m-7").at(&status()).run().await;
+    end.is(Done).printed(
+        "
+        ID:              m-7
+        From:            cp-v113x.istio-system
+        To:              cp-v115x.istio-system
+        State:           PAUSED (FAILURE_BUDGET)
+        Message:         bookinfo failed
+        Namespaces:      1 of 2 moved, 1 failed
+        Rollout timeout: 10m
+        Requester:       alice
+        Created:         2023-03-01T11:55:00Z (5m ago)
+
+        NAMESPACE   STATE    ATTEMPT   SINCE   PROBLEM
+        smm-demo    MOVED    1         2m5s
+        bookinfo    FAILED   1         2m5s    RS3003
+
+        bookinfo FAILED
+          code:     RS3003
+          object:   Deployment/bookinfo/reviews
+          message:  image [31mcannot be pulled
+          remedy:   mend the image, then retry
+
+        smm-demo Job/import (1 pod): runs to its end with the old sidecar
+        ",
+    );
+    end.said(
+        "
+        next: mend it and try again: revshift retry m-7 -n bookinfo
+        next: leave it at that: revshift cancel m-7
+        ",
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_as_yaml_holds_migration_and_moves() {
+    let end = revshift("status m-7 -o yaml").at(&status()).run().await;
+    assert!(end.is(Done).said("").out.starts_with("migration:\n  id: m-7\n"), "{}", end.out);
+    assert!(end.out.contains("moves:\n- namespace: smm-demo\n"), "{}", end.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_of_client_and_server() {
+    let answer = proto::GetServerResponse {
+        version: "0.1.0".into(),
+        identity: "pod-a".into(),
+        leader: "pod-b".into(),
+        ready: true,
+    };
+    let end = revshift("version").at(&Fake::default().answer(answer)).run().await;
+    end.is(Done).printed("client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn help_version_and_completions_need_no_server() {
+    let end = revshift("--help").run().await;
+    assert!(end.is(Done).out.contains("Exit status:"));
+    revshift("--version").run().await.is(Done).printed("revshift 0.1.0\n");
+    let end = revshift("completions bash --server https://x").run().await;
+    assert!(end.is(Done).out.contains("_revshift()"));
+    revshift("migrate --from a").run().await.is(Usage).printed("").mentions("--to <REV>");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    revshift("planes").at(&planes()).closed().run().await.is(Done).said("");
+    revshift("completions zsh").closed().run().await.is(Done).said("");
+}
