@@ -1,0 +1,154 @@
+//! Lists: selectors, pages that show one moment, and the semantics of `resourceVersion`.
+
+use serde_json::{Value, json};
+
+use super::{Reply, Table, present};
+use crate::cluster::Cluster;
+use crate::kind::Kind;
+use crate::object;
+use crate::refusal::Refusal;
+use crate::route::{Request, Route};
+use crate::selector::{FieldSelector, LabelSelector};
+
+/// The selectors of a list or watch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Filter {
+    pub(crate) fn of(kind: &Kind, request: &Request) -> Result<Self, Refusal> {
+        Ok(Self {
+            labels: LabelSelector::parse(request.parameter("labelSelector"))?,
+            fields: FieldSelector::parse(kind, request.parameter("fieldSelector"))?,
+        })
+    }
+
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        self.labels.matches_object(object) && self.fields.matches(object)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+}
+
+pub(super) fn answer(
+    cluster: &mut Cluster,
+    request: &Request,
+    route: &Route,
+    kind: &Kind,
+) -> Result<Reply, Refusal> {
+    let filter = Filter::of(kind, request)?;
+    let limit = match request.parameter("limit") {
+        "" | "0" => usize::MAX,
+        text => text.parse().map_err(|_| Refusal::bad_request(format!("invalid limit: {text}")))?,
+    };
+    let (version, items, from, id) = match request.parameter("continue") {
+        "" => {
+            check_version(cluster, request)?;
+            let items: Vec<_> = cluster
+                .store
+                .list(&kind.resource, route.namespace.as_deref())
+                .filter(|object| filter.matches(object))
+                .cloned()
+                .collect();
+            (cluster.store.version(), std::sync::Arc::new(items), 0, None)
+        }
+        token => {
+            let (id, from) = parse_token(token)?;
+            let (version, items) = cluster.pages.get(id).ok_or_else(|| {
+                Refusal::expired(
+                    "The provided continue parameter is too old to display a consistent list \
+                     result. You can start a new list without the continue parameter.",
+                )
+            })?;
+            (version, items, from, Some(id))
+        }
+    };
+    let until = items.len().min(from.saturating_add(limit));
+    let metadata_only = request.metadata_only();
+    let page = &items[from.min(until)..until];
+    let shown = |object: &std::sync::Arc<Value>| {
+        let mut shown = present(kind, object, metadata_only);
+        if !kind.custom && !metadata_only {
+            // Lists of built-in kinds say the type once, in the list's own.
+            object::remove(&mut shown, "/apiVersion");
+            object::remove(&mut shown, "/kind");
+        }
+        shown
+    };
+    let mut list = if let Some(table) = Table::asked(request) {
+        let rows = page.iter().map(std::sync::Arc::as_ref);
+        table.of(kind, rows, &version.to_string(), cluster.now(), true)
+    } else {
+        let shown: Vec<_> = page.iter().map(shown).collect();
+        collection(kind, &shown, version, metadata_only)
+    };
+    let left = items.len() - until;
+    if left > 0 {
+        let id = match id {
+            Some(id) => id,
+            None => cluster.pages.keep(version, items.to_vec()),
+        };
+        object::set(&mut list, "/metadata/continue", format!("{id}.{until}"));
+        if filter.is_empty() {
+            object::set(&mut list, "/metadata/remainingItemCount", left);
+        }
+    }
+    Ok(Reply::Json(200, list))
+}
+
+/// A list object around items.
+pub(super) fn collection(kind: &Kind, items: &[Value], version: u64, metadata_only: bool) -> Value {
+    let (list_kind, api_version) = if metadata_only {
+        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
+    } else {
+        (kind.list_kind.clone(), kind.api_version())
+    };
+    json!({
+        "kind": list_kind,
+        "apiVersion": api_version,
+        "metadata": { "resourceVersion": version.to_string() },
+        "items": items,
+    })
+}
+
+/// Any version up to now is served from the newest state; only `Exact` can be too old.
+fn check_version(cluster: &Cluster, request: &Request) -> Result<(), Refusal> {
+    let text = request.parameter("resourceVersion");
+    if text.is_empty() || text == "0" {
+        return Ok(());
+    }
+    let wanted = parse_version(text)?;
+    let current = cluster.store.version();
+    if wanted > current {
+        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let mut refusal = Refusal::new(504, "Timeout", message);
+        refusal.details = json!({
+            "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
+            "retryAfterSeconds": 1,
+        });
+        return Err(refusal);
+    }
+    if request.parameter("resourceVersionMatch") == "Exact" && wanted < current {
+        return Err(Refusal::expired(format!(
+            "The resourceVersion for the provided list is too old: {wanted}"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn parse_version(text: &str) -> Result<u64, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::bad_request(format!("invalid resource version {text:?}: not a number"))
+    })
+}
+
+fn parse_token(token: &str) -> Result<(u64, usize), Refusal> {
+    token
+        .split_once('.')
+        .and_then(|(id, from)| Some((id.parse().ok()?, from.parse().ok()?)))
+        .ok_or_else(|| Refusal::bad_request("continue key is not valid"))
+}

@@ -1,0 +1,192 @@
+//! Admission of new objects: the namespace's life cycle, sidecar injection, pod quotas.
+//!
+//! Injection sees namespaces through a cache that lags behind, as the API server's does; a
+//! namespace that the cache lacks is read live.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Cluster;
+use crate::kind::{self, Kind};
+use crate::object;
+use crate::refusal::Refusal;
+use crate::selector::LabelSelector;
+
+/// On a webhook configuration: the Istio version whose traces its injections leave.
+pub(crate) const VERSION_ANNOTATION: &str = "sandbox.revshift.dev/istio-version";
+/// On a webhook configuration: the template writes the pod label `istio.io/rev` too.
+pub(crate) const POD_LABEL_ANNOTATION: &str = "sandbox.revshift.dev/sets-pod-label";
+
+const REVISION: &str = "istio.io/rev";
+const STATUS: &str = "sidecar.istio.io/status";
+
+impl Cluster {
+    pub(super) fn admit_into_namespace(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        let Some(found) = self.store.find(kind::NAMESPACES, "", namespace) else {
+            let mut refusal =
+                Refusal::new(404, "NotFound", format!("namespaces \"{namespace}\" not found"));
+            refusal.details = json!({ "name": namespace, "kind": "namespaces" });
+            return Err(refusal);
+        };
+        if object::deleting(found) {
+            let why = format!(
+                "unable to create new content in namespace {namespace} because it is being \
+                 terminated"
+            );
+            let mut refusal = Refusal::forbidden(kind, name, &why);
+            refusal.details["causes"] = json!([{
+                "reason": "NamespaceTerminating",
+                "message": format!("namespace {namespace} is being terminated"),
+                "field": "metadata.namespace",
+            }]);
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
+    pub(super) fn admit_by_quota(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        for quota in self.store.list(kind::QUOTAS, Some(namespace)) {
+            for resource in ["pods", "count/pods"] {
+                let Some(hard) = hard_limit(quota, resource) else { continue };
+                let used = self.pods_counted(namespace);
+                if used + 1 > hard {
+                    let why = format!(
+                        "exceeded quota: {}, requested: {resource}=1, used: {resource}={used}, \
+                         limited: {resource}={hard}",
+                        object::name(quota)
+                    );
+                    return Err(Refusal::forbidden(kind, name, &why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pods that count against a quota: all that have not finished, also terminating ones.
+    pub(crate) fn pods_counted(&self, namespace: &str) -> i64 {
+        let counted = self
+            .store
+            .list(kind::PODS, Some(namespace))
+            .filter(|pod| !matches!(object::text(pod, "/status/phase"), "Succeeded" | "Failed"));
+        i64::try_from(counted.count()).unwrap_or(i64::MAX)
+    }
+
+    /// Calls the injectors whose webhooks match, in the order of their configurations.
+    pub(super) fn inject(&self, namespace: &str, pod: &mut Value) -> Result<(), Refusal> {
+        let seen = Instant::now()
+            .checked_sub(self.options.label_lag)
+            .and_then(|moment| self.store.namespace_at(namespace, moment))
+            .or_else(|| self.store.find(kind::NAMESPACES, "", namespace).cloned())
+            .unwrap_or_default();
+        for configuration in self.store.list(kind::WEBHOOKS, None) {
+            for webhook in object::list(configuration, "/webhooks") {
+                let name = object::text(webhook, "/name");
+                let selects = |field: &str| LabelSelector::structured(webhook.get(field));
+                if !name.ends_with("sidecar-injector.istio.io")
+                    || !selects("namespaceSelector").matches_object(&seen)
+                    || !selects("objectSelector").matches_object(pod)
+                {
+                    continue;
+                }
+                let revision = object::label(configuration, REVISION).unwrap_or("default");
+                if !self.injectors_down.contains(revision) {
+                    add_sidecar(configuration, webhook, revision, pod);
+                } else if object::text(webhook, "/failurePolicy") != "Ignore" {
+                    return Err(unreachable(webhook, name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The limit that a quota sets on a resource.
+pub(crate) fn hard_limit(quota: &Value, resource: &str) -> Option<i64> {
+    match object::at(quota, "/spec/hard")?.get(resource)? {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_i64(),
+    }
+}
+
+fn add_sidecar(configuration: &Value, webhook: &Value, revision: &str, pod: &mut Value) {
+    let refused = object::annotation(pod, "sidecar.istio.io/inject") == Some("false")
+        && object::label(pod, "sidecar.istio.io/inject").is_none();
+    let has = |one: &Value| object::text(one, "/name") == "istio-proxy";
+    if refused
+        || object::flag(pod, "/spec/hostNetwork")
+        || object::list(pod, "/spec/containers").iter().any(has)
+    {
+        return;
+    }
+    let version = object::annotation(configuration, VERSION_ANNOTATION).unwrap_or("1.27.0");
+    let service = object::text(webhook, "/clientConfig/service/name");
+    let namespace = object::text(webhook, "/clientConfig/service/namespace");
+    let discovery = format!("{service}.{namespace}.svc:15012");
+    let proxy = json!({
+        "name": "istio-proxy",
+        "image": format!("docker.io/istio/proxyv2:{version}"),
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["proxy", "sidecar", "--domain", "$(POD_NAMESPACE).svc.cluster.local"],
+        "env": [
+            { "name": "CA_ADDR", "value": discovery },
+            {
+                "name": "PROXY_CONFIG",
+                "value": json!({ "discoveryAddress": discovery }).to_string(),
+            },
+        ],
+        "resources": {},
+    });
+    let init = json!({
+        "name": "istio-init",
+        "image": format!("docker.io/istio/proxyv2:{version}"),
+        "args": ["istio-iptables", "-p", "15001"],
+    });
+    for (pointer, container) in [("/spec/containers", proxy), ("/spec/initContainers", init)] {
+        let mut all = object::list(pod, pointer).to_vec();
+        all.push(container);
+        object::set(pod, pointer, all);
+    }
+    let status = json!({
+        "initContainers": ["istio-init"],
+        "containers": ["istio-proxy"],
+        "volumes": ["workload-socket", "istio-envoy", "istio-data", "istiod-ca-cert"],
+        "imagePullSecrets": null,
+        "revision": revision,
+    });
+    object::set_annotation(pod, STATUS, &status.to_string());
+    // Up to 1.17 the annotation does not exist; the chart of that time set a label.
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor >= 18) {
+        object::set_annotation(pod, REVISION, revision);
+    }
+    if object::annotation(configuration, POD_LABEL_ANNOTATION) == Some("true") {
+        object::set_label(pod, REVISION, revision);
+    }
+}
+
+fn unreachable(webhook: &Value, name: &str) -> Refusal {
+    let service = object::text(webhook, "/clientConfig/service/name");
+    let namespace = object::text(webhook, "/clientConfig/service/namespace");
+    let seconds = object::integer(webhook, "/timeoutSeconds").unwrap_or(10);
+    Refusal::internal(&format!(
+        "failed calling webhook \"{name}\": failed to call webhook: Post \
+         \"https://{service}.{namespace}.svc:443/inject?timeout={seconds}s\": dial tcp \
+         10.96.31.7:443: connect: connection refused"
+    ))
+}
+
+/// The revision that injected a pod, from the record that every version leaves.
+pub(crate) fn injected_by(pod: &Value) -> Option<String> {
+    let status: Value = serde_json::from_str(object::annotation(pod, STATUS)?).ok()?;
+    Some(object::text(&status, "/revision").to_owned())
+}

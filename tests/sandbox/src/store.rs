@@ -1,0 +1,318 @@
+//! What etcd holds: every object of every kind under one counter of versions, and the log of
+//! all changes. It knows owners, so that controllers find their pods without a scan, but no
+//! rules: validation, admission and deletion are the cluster's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::kind::{self, Kind};
+use crate::object;
+
+/// Which object: resource (`plural.group`), namespace (empty for cluster scope) and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    pub resource: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// How an object changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One stored change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The version that this change made: also its place in the order of all changes.
+    pub version: u64,
+    /// The cluster's wall time.
+    pub time: Timestamp,
+    /// The same moment on tokio's clock.
+    pub at: Instant,
+    pub change: ChangeKind,
+    pub reference: Reference,
+    pub kind: String,
+    pub uid: String,
+    /// Field manager of the request, or the controller that wrote.
+    pub manager: String,
+    /// The object after the change, or its last state with the version of the deletion.
+    pub object: Arc<Value>,
+    pub previous: Option<Arc<Value>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    kinds: BTreeMap<String, Arc<Kind>>,
+    objects: BTreeMap<String, BTreeMap<(String, String), Arc<Value>>>,
+    /// Objects by the uid of an owner, whether it still exists or not.
+    dependents: BTreeMap<String, BTreeSet<Reference>>,
+    uids: BTreeMap<String, Reference>,
+    log: Vec<Change>,
+    /// Indexes into the log of the changes of each namespace object.
+    namespaces: BTreeMap<String, Vec<usize>>,
+    version: u64,
+    compacted: u64,
+    /// Entries of the log before this one have lost their objects.
+    trimmed: usize,
+    serial: u64,
+    changed: watch::Sender<u64>,
+}
+
+impl Reference {
+    pub fn new(resource: &str, namespace: &str, name: &str) -> Self {
+        Self { resource: resource.into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        Self {
+            kinds: kind::built_in(),
+            objects: BTreeMap::new(),
+            dependents: BTreeMap::new(),
+            uids: BTreeMap::new(),
+            log: Vec::new(),
+            namespaces: BTreeMap::new(),
+            version: 1,
+            compacted: 0,
+            trimmed: 0,
+            serial: 0,
+            changed: watch::Sender::new(1),
+        }
+    }
+
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.kinds.values()
+    }
+
+    pub(crate) fn kind(&self, resource: &str) -> Option<Arc<Kind>> {
+        self.kinds.get(resource).cloned()
+    }
+
+    /// The kind that an object says it is of.
+    pub(crate) fn kind_of(&self, api_version: &str, kind: &str) -> Option<Arc<Kind>> {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        self.kinds
+            .values()
+            .find(|one| {
+                one.kind == kind && one.group == group && one.served.iter().any(|v| v == version)
+            })
+            .cloned()
+    }
+
+    pub(crate) fn get(&self, reference: &Reference) -> Option<&Arc<Value>> {
+        self.find(&reference.resource, &reference.namespace, &reference.name)
+    }
+
+    pub(crate) fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.objects.get(resource)?.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The objects of a resource in the order of namespace and name, of one namespace or all.
+    pub(crate) fn list<'a>(
+        &'a self,
+        resource: &str,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
+        let start = (namespace.unwrap_or_default().to_owned(), String::new());
+        self.objects
+            .get(resource)
+            .into_iter()
+            .flat_map(move |all| all.range(start.clone()..))
+            .take_while(move |((at, _), _)| namespace.is_none_or(|wanted| wanted == at))
+            .map(|(_, object)| object)
+    }
+
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<Reference> {
+        self.dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
+    /// The objects of a resource whose controller has this uid.
+    pub(crate) fn controlled(&self, resource: &str, uid: &str) -> Vec<Arc<Value>> {
+        self.dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .filter(|one| one.resource == resource)
+            .filter_map(|one| self.get(one))
+            .filter(|one| {
+                object::controller(one).is_some_and(|owner| object::text(owner, "/uid") == uid)
+            })
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn exists(&self, uid: &str) -> bool {
+        self.uids.contains_key(uid)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// Forgets history for watches; the log itself stays for assertions.
+    pub(crate) fn compact(&mut self) {
+        self.compacted = self.version;
+    }
+
+    /// Forgets the objects of the log before `until` for good, but those of namespaces, which
+    /// admission looks up.
+    pub(crate) fn trim(&mut self, until: usize) {
+        let empty = Arc::new(Value::Null);
+        for change in self.log.get_mut(self.trimmed..until).unwrap_or_default() {
+            self.compacted = self.compacted.max(change.version);
+            change.previous = None;
+            if change.reference.resource != kind::NAMESPACES {
+                change.object = empty.clone();
+            }
+        }
+        self.trimmed = self.trimmed.max(until);
+    }
+
+    pub(crate) fn trimmed(&self) -> usize {
+        self.trimmed
+    }
+
+    pub(crate) fn log(&self) -> &[Change] {
+        &self.log
+    }
+
+    /// Where in the log the first change after `version` is.
+    pub(crate) fn position_after(&self, version: u64) -> usize {
+        self.log.partition_point(|change| change.version <= version)
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Wakes everybody who waits for changes.
+    pub(crate) fn nudge(&self) {
+        self.changed.send_modify(|_| {});
+    }
+
+    /// A number that no other caller gets.
+    pub(crate) fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// The labels that a namespace had at `moment`, as a cache sees them; None if it did not
+    /// exist yet or was deleted.
+    pub(crate) fn namespace_at(&self, name: &str, moment: Instant) -> Option<Arc<Value>> {
+        let history = self.namespaces.get(name)?;
+        let until = history.partition_point(|&index| self.log[index].at <= moment);
+        let change = &self.log[history[until.checked_sub(1)?]];
+        (change.change != ChangeKind::Deleted).then(|| change.object.clone())
+    }
+
+    /// Stores an object under the next version.
+    pub(crate) fn put(
+        &mut self,
+        reference: &Reference,
+        mut object: Value,
+        manager: &str,
+        at: (Timestamp, Instant),
+    ) -> Arc<Value> {
+        self.version += 1;
+        object::set(&mut object, "/metadata/resourceVersion", self.version.to_string());
+        let object = Arc::new(object);
+        let key = (reference.namespace.clone(), reference.name.clone());
+        let all = self.objects.entry(reference.resource.clone()).or_default();
+        let previous = all.insert(key, object.clone());
+        if let Some(previous) = &previous {
+            self.forget(reference, previous);
+        }
+        self.remember(reference, &object);
+        let change = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        self.record(change, reference, object.clone(), previous, manager, at);
+        object
+    }
+
+    /// Removes an object under the next version, and gives its last state.
+    pub(crate) fn remove(
+        &mut self,
+        reference: &Reference,
+        manager: &str,
+        at: (Timestamp, Instant),
+    ) -> Option<Arc<Value>> {
+        let key = (reference.namespace.clone(), reference.name.clone());
+        let previous = self.objects.get_mut(&reference.resource)?.remove(&key)?;
+        self.forget(reference, &previous);
+        self.version += 1;
+        let mut last = Value::clone(&previous);
+        object::set(&mut last, "/metadata/resourceVersion", self.version.to_string());
+        let last = Arc::new(last);
+        self.record(ChangeKind::Deleted, reference, last.clone(), Some(previous), manager, at);
+        Some(last)
+    }
+
+    fn remember(&mut self, reference: &Reference, object: &Value) {
+        self.uids.insert(object::uid(object).to_owned(), reference.clone());
+        for owner in object::list(object, "/metadata/ownerReferences") {
+            let owner = object::text(owner, "/uid").to_owned();
+            self.dependents.entry(owner).or_default().insert(reference.clone());
+        }
+        if reference.resource == kind::DEFINITIONS
+            && let Some(kind) = Kind::of_definition(object)
+        {
+            self.kinds.insert(kind.resource.clone(), Arc::new(kind));
+        }
+    }
+
+    fn forget(&mut self, reference: &Reference, object: &Value) {
+        self.uids.remove(object::uid(object));
+        for owner in object::list(object, "/metadata/ownerReferences") {
+            let owner = object::text(owner, "/uid");
+            if let Some(all) = self.dependents.get_mut(owner) {
+                all.remove(reference);
+                if all.is_empty() {
+                    self.dependents.remove(owner);
+                }
+            }
+        }
+        if reference.resource == kind::DEFINITIONS {
+            self.kinds.remove(&reference.name);
+        }
+    }
+
+    fn record(
+        &mut self,
+        change: ChangeKind,
+        reference: &Reference,
+        object: Arc<Value>,
+        previous: Option<Arc<Value>>,
+        manager: &str,
+        (time, at): (Timestamp, Instant),
+    ) {
+        if reference.resource == kind::NAMESPACES {
+            self.namespaces.entry(reference.name.clone()).or_default().push(self.log.len());
+        }
+        self.log.push(Change {
+            version: self.version,
+            time,
+            at,
+            change,
+            reference: reference.clone(),
+            kind: object::text(&object, "/kind").to_owned(),
+            uid: object::uid(&object).to_owned(),
+            manager: manager.to_owned(),
+            object,
+            previous,
+        });
+        self.changed.send_replace(self.version);
+    }
+}
