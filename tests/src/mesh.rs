@@ -1,0 +1,167 @@
+//! Control planes that a scenario adds, changes and takes away again.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+/// The name of Sail's definition of IstioRevision.
+pub(crate) const SAIL: &str = "istiorevisions.sailoperator.io";
+
+/// Calisti's planes, where the procedure has them.
+fn calisti(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "istiocontrolplanes");
+    Api::namespaced_with(client.clone(), "istio-system", &resource)
+}
+
+/// Sail's planes.
+fn sail(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "istiorevisions");
+    Api::all_with(client.clone(), &resource)
+}
+
+/// Writes the status of a Calisti plane as its operator would; an empty error for none.
+pub(crate) async fn set_calisti_status(
+    client: &Client,
+    name: &str,
+    status: &str,
+    error: &str,
+) -> Result<()> {
+    let error = (!error.is_empty()).then_some(error);
+    let patch = json!({ "status": { "status": status, "errorMessage": error } });
+    calisti(client)
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .with_context(|| format!("cannot set the status of {name}"))?;
+    Ok(())
+}
+
+/// Installs the definition of IstioRevision.
+pub(crate) async fn define_sail(client: &Client) -> Result<()> {
+    let schema = json!({ "openAPIV3Schema": {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+    } });
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": SAIL },
+        "spec": {
+            "group": "sailoperator.io",
+            "scope": "Cluster",
+            "names": {
+                "kind": "IstioRevision",
+                "listKind": "IstioRevisionList",
+                "plural": "istiorevisions",
+                "singular": "istiorevision",
+            },
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "subresources": { "status": {} },
+                "schema": schema,
+            }],
+        },
+    });
+    put::<CustomResourceDefinition>(client, definition).await
+}
+
+/// Creates an IstioRevision.
+pub(crate) async fn create_sail_plane(client: &Client, name: &str) -> Result<()> {
+    let object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "sailoperator.io/v1",
+        "kind": "IstioRevision",
+        "metadata": { "name": name },
+        "spec": { "version": "v1.27.0", "namespace": "istio-system" },
+    }))?;
+    sail(client).create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
+/// Writes the status of an IstioRevision as its operator would.
+pub(crate) async fn set_sail_status(
+    client: &Client,
+    name: &str,
+    state: &str,
+    ready: bool,
+) -> Result<()> {
+    let condition = json!({
+        "type": "Ready",
+        "status": if ready { "True" } else { "False" },
+        "reason": state,
+        "message": if ready { "" } else { "istiod is not ready" },
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let patch = json!({ "status": { "state": state, "conditions": [condition] } });
+    sail(client).patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(())
+}
+
+/// Creates an injector's webhook of `revision`, for namespaces that are labelled with `selected`.
+/// Nothing answers it, so it must not match pods that are meant to start with a sidecar.
+pub(crate) async fn create_injector(
+    client: &Client,
+    name: &str,
+    revision: &str,
+    selected: &str,
+    labels: &[(&str, &str)],
+) -> Result<()> {
+    let mut object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {
+            "name": name,
+            "labels": { "app": "sidecar-injector", "istio.io/rev": revision },
+        },
+        "webhooks": [{
+            "name": "rev.namespace.sidecar-injector.istio.io",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Ignore",
+            "timeoutSeconds": 1,
+            "clientConfig": { "service": {
+                "name": "nobody", "namespace": "istio-system", "path": "/inject", "port": 443,
+            } },
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+                "resources": ["pods"], "scope": "*",
+            }],
+            "namespaceSelector": { "matchExpressions": [
+                { "key": "istio.io/rev", "operator": "In", "values": [selected] },
+                { "key": "istio-injection", "operator": "DoesNotExist" },
+            ] },
+        }],
+    });
+    for (key, value) in labels {
+        object["metadata"]["labels"][*key] = json!(value);
+    }
+    put::<MutatingWebhookConfiguration>(client, object).await
+}
+
+/// Creates a cluster-wide object.
+async fn put<K>(client: &Client, object: Value) -> Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object)?;
+    Api::<K>::all(client.clone()).create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
+/// Deletes a cluster-wide object.
+pub(crate) async fn delete<K>(client: &Client, name: &str) -> Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    Api::<K>::all(client.clone()).delete(name, &DeleteParams::background()).await?;
+    Ok(())
+}

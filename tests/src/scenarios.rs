@@ -1,0 +1,104 @@
+//! Every scenario, by the surface that it tells of.
+
+mod blockages;
+mod control;
+mod crash;
+mod drift;
+mod failures;
+mod grpc;
+mod kinds;
+mod leftovers;
+mod namespaces;
+mod overlap;
+mod planes;
+mod procedure;
+mod refusals;
+mod replicas;
+mod rollback;
+
+use crate::bed::Bed;
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+/// A story on a bed. Scenarios use namespaces of their own and leave no server behind.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// What it shows.
+    pub name: &'static str,
+    /// Tells it.
+    pub run: for<'a> fn(&'a dyn Bed) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! scenarios {
+    ($($module:ident :: $name:ident,)*) => {
+        /// Every scenario.
+        pub const SCENARIOS: &[Scenario] = &[$(Scenario {
+            name: stringify!($name),
+            run: |bed| Box::pin($module::$name(bed)),
+        },)*];
+    };
+}
+
+scenarios! {
+    procedure::a_namespace_moves_is_rolled_back_and_moves_again,
+    planes::planes_count_what_is_really_attached,
+    planes::a_sail_plane_comes_and_goes_without_a_restart,
+    planes::a_plain_istiod_is_found_by_its_revision_label,
+    namespaces::a_namespace_shows_how_its_pods_fit_its_label,
+    namespaces::a_namespace_without_injection_says_why,
+    control::a_detached_migration_is_watched_later,
+    control::a_paused_migration_starts_nothing,
+    control::a_migration_is_paused_before_it_starts,
+    control::a_paused_migration_is_cancelled,
+    control::a_cancelled_migration_finishes_what_it_began,
+    control::a_finished_migration_refuses_commands,
+    failures::a_failed_rollout_pauses_until_it_is_mended,
+    failures::failures_are_told_apart_and_rolled_back_together,
+    failures::a_stuck_namespace_is_rolled_back_alone,
+    failures::a_deployments_own_deadline_is_kept,
+    failures::a_stuck_stateful_set_needs_a_hand,
+    blockages::a_quota_without_room_fails_the_move,
+    blockages::a_webhook_that_is_down_fails_the_move,
+    blockages::a_plane_that_is_not_available_takes_nothing,
+    leftovers::leftovers_are_told_and_left,
+    kinds::every_kind_is_replaced_pod_by_pod_once,
+    refusals::a_migration_needs_two_planes,
+    refusals::namespaces_that_cannot_be_moved_are_refused,
+    refusals::workloads_that_cannot_be_rolled_are_refused,
+    refusals::malformed_requests_are_refused,
+    grpc::a_migration_is_made_once_for_its_request_id,
+    grpc::a_plan_that_changed_is_not_executed,
+    grpc::refusals_carry_their_reasons,
+    grpc::lists_come_in_pages,
+    grpc::a_server_tells_of_itself,
+    crash::a_killed_server_goes_on_where_it_was,
+    crash::a_failure_outlives_its_server,
+    crash::an_empty_namespace_moves_by_its_label,
+    overlap::an_overlapping_migration_waits_for_the_older,
+    overlap::a_new_migration_finishes_what_a_cancelled_one_left,
+    overlap::a_relabelled_namespace_is_only_restarted,
+    overlap::a_namespace_on_the_target_is_skipped,
+    overlap::independent_migrations_run_side_by_side,
+    overlap::an_opposite_migration_waits_and_moves_back,
+    drift::a_label_that_drifts_is_not_fought_over,
+    drift::a_blocked_namespace_stays_blocked_when_cancelled,
+    drift::a_restart_that_is_reverted_is_left_to_its_owner,
+    drift::a_deleted_namespace_is_gone_and_its_heir_spared,
+    drift::a_deleted_migration_is_cancelled_first,
+    drift::a_follower_hears_of_a_deletion,
+    drift::a_plan_is_for_the_labels_of_its_time,
+    drift::a_workload_that_appears_in_the_middle_is_counted,
+    rollback::a_migration_is_rolled_back_in_reverse_order,
+    rollback::a_rollback_is_refused_where_it_would_guess,
+    rollback::a_running_migration_is_rolled_back,
+    rollback::a_rollback_is_rolled_back,
+    replicas::both_replicas_answer_everything,
+    replicas::a_leader_that_stops_hands_over,
+    replicas::a_leader_that_is_killed_is_replaced,
+}
