@@ -1,0 +1,32 @@
+//! The real test bed: Kubernetes' own control plane, KWOK in place of kubelets and one istiod a
+//! revision, all built from pinned Go modules and run as processes on loopback.
+//!
+//! It owns the processes that it starts and ends them with itself, however it ends. It never reads
+//! the machine's kubeconfig and needs neither containers nor any tool but Go.
+
+mod audit;
+mod bed;
+mod binaries;
+mod calisti;
+mod certificates;
+mod cluster;
+mod deadline;
+mod istiod;
+mod manifest;
+mod ports;
+mod process;
+mod product;
+mod proxies;
+mod replica;
+mod stages;
+
+pub use audit::{Audit, Object, Request};
+pub use bed::{Options, RealBed};
+pub use binaries::{Binaries, Built};
+pub use calisti::{ControlPlane, PlaneStatus};
+pub use deadline::until;
+pub use istiod::Istiod;
+pub use manifest::Plane;
+pub use process::Usage;
+pub use product::Product;
+pub use replica::RealReplica;

@@ -1,0 +1,94 @@
+//! Everything that the program prints: results and the kubeconfig on standard output, progress and
+//! errors on standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program's only way to speak")]
+
+use std::time::Duration;
+
+use revshift_testbed::{Built, RealBed, Usage};
+
+/// One program of a build.
+pub(crate) fn built(program: &Built) {
+    match program.took {
+        Some(took) => eprintln!("built {:24} {}", program.program, seconds(took)),
+        None => eprintln!("built {:24} is current", program.program),
+    }
+}
+
+/// A step of a bed's start.
+pub(crate) fn step(name: &str, took: Duration) {
+    eprintln!("start {name:24} {}", seconds(took));
+}
+
+/// The memory of all processes.
+pub(crate) fn usage(usage: &[Usage]) {
+    let mut total = 0;
+    for process in usage {
+        total += process.resident_kib;
+        eprintln!("memory {:23} {:>5} MiB", process.name, process.resident_kib / 1024);
+    }
+    eprintln!("memory {:23} {:>5} MiB", "all", total / 1024);
+}
+
+/// What a shell needs to talk to the bed.
+pub(crate) fn up(bed: &RealBed) {
+    let kubeconfig = bed.kubeconfig().display();
+    println!("export KUBECONFIG={kubeconfig}");
+    eprintln!(
+        "logs are in {}; kubectl is {}",
+        bed.run_dir().display(),
+        bed.bin("kubectl").display()
+    );
+    eprintln!(
+        "a server on it: cargo run -p revshift-server -- --kubeconfig {kubeconfig} --install-crds"
+    );
+    eprintln!("the CLI at that: cargo run -p revshift -- planes");
+    eprintln!(
+        "  cargo run -p revshift -- migrate --from cp-v113x --to cp-v115x -n smm-demo --dry-run"
+    );
+    eprintln!("Ctrl-C ends the bed");
+}
+
+/// One finished scenario.
+pub(crate) fn scenario(name: &str, took: Duration, result: &anyhow::Result<()>) {
+    let mark = if result.is_ok() { "ok    " } else { "FAILED" };
+    println!("{mark} {name} {}", seconds(took));
+    if let Err(error) = result {
+        println!("       {error:#}");
+    }
+}
+
+/// The ends of logs, each under its name.
+pub(crate) fn logs(tails: &[(String, String)]) {
+    println!("The logs' ends; REVSHIFT_TESTBED_KEEP=1 keeps the whole run directory.");
+    for (name, tail) in tails {
+        println!("---- {name}\n{tail}");
+    }
+}
+
+/// What revshift stored when a scenario failed.
+pub(crate) fn stored(objects: &anyhow::Result<String>) {
+    println!("---- migrations and shards");
+    match objects {
+        Ok(objects) => println!("{}", objects.trim_end()),
+        Err(error) => println!("{error:#}"),
+    }
+}
+
+/// Where the logs stay, when they do.
+pub(crate) fn kept(bed: &RealBed) {
+    eprintln!("the run directory stays: {}", bed.run_dir().display());
+}
+
+/// The last line of a run.
+pub(crate) fn summary(passed: usize, failed: usize) {
+    println!("{passed} passed, {failed} failed");
+}
+
+/// Why the program fails.
+pub(crate) fn error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
