@@ -22,8 +22,6 @@ pub const NEW: &str = "cp-v115x.istio-system";
 pub(crate) const FAILS: &str = "bed.revshift.dev/fails";
 /// The revision whose pods alone fail.
 pub(crate) const FAILS_ON: &str = "bed.revshift.dev/fails-on";
-/// Seconds that a pod needs to be ready.
-pub(crate) const READY_AFTER: &str = "bed.revshift.dev/ready-after";
 
 /// Creates a namespace with these labels.
 pub(crate) async fn namespace(client: &Client, name: &str, labels: &[(&str, &str)]) -> Result<()> {
@@ -67,9 +65,28 @@ pub(crate) async fn application_with(
     ready(bed, name, 2).await
 }
 
-/// An application whose pods need some seconds to be ready, so that its move can be met half way.
-pub(crate) async fn slow_application(bed: &dyn Bed, name: &str) -> Result<()> {
-    application_with(bed, name, &[(READY_AFTER, "2")]).await
+/// An application whose pods are held back on the new plane: they are not ready before [`release`],
+/// so that its move is met half way however slow the machine is.
+pub(crate) async fn held_application(bed: &dyn Bed, name: &str) -> Result<()> {
+    failing_application(bed, name, "never-ready").await
+}
+
+/// Lets the pods of a held application become ready, each when it appears, until `check` succeeds.
+/// Its pod template stays as it is, so no rollout begins.
+pub(crate) async fn release<T>(
+    bed: &dyn Bed,
+    namespace: &str,
+    mut check: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let api = Api::<Pod>::namespaced(bed.client(), namespace);
+    let free = json!({ "metadata": { "labels": { FAILS: null } } });
+    until(bed, format!("{namespace} is released"), async || {
+        for pod in api.list(&ListParams::default().labels(FAILS)).await? {
+            api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&free)).await?;
+        }
+        check().await
+    })
+    .await
 }
 
 /// An application whose pods fail in that way on the new plane, and only there.

@@ -2,7 +2,7 @@
 
 use crate::api::MoveState;
 use crate::bed::{Bed, Output, Replica};
-use crate::cluster::delete_namespace;
+use crate::cluster::{delete_namespace, release};
 use anyhow::{Context, Result, bail, ensure};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::migration_service_client::MigrationServiceClient;
@@ -109,7 +109,8 @@ impl<'a> Session<'a> {
     ) -> Result<String> {
         let mut args = vec!["migrate", "--from", "cp-v113x", "--to", "cp-v115x", "--yes"];
         args.extend(namespaces.iter().flat_map(|namespace| ["-n", namespace]));
-        args.extend(["--rollout-timeout", "5s"]);
+        // What is healthy makes progress within it even on a slow machine.
+        args.extend(["--rollout-timeout", "10s"]);
         let output = self.run(&args).await?;
         let said = &output.stderr;
         ensure!(output.status == 1, "it ended with {}:\n{said}", output.status);
@@ -167,6 +168,16 @@ impl<'a> Session<'a> {
         .await
     }
 
+    /// Releases a held application, and waits until it has moved.
+    pub(crate) async fn release(&self, id: &str, namespace: &str) -> Result<proto::Move> {
+        release(self.bed, namespace, async || {
+            let m = self.a_move(id, namespace).await?;
+            ensure!(m.state() == MoveState::Moved, "it is {:?}: {:?}", m.state(), m.problem);
+            Ok(m)
+        })
+        .await
+    }
+
     /// Waits until a move has `state` and a problem of that code.
     pub(crate) async fn until_problem(
         &self,
@@ -185,6 +196,10 @@ impl<'a> Session<'a> {
     /// Waits until `revshift status` shows the migration in `state`.
     pub(crate) async fn until_state(&self, id: &str, state: &str) -> Result<String> {
         until(self.bed, format!("migration {id} is {state}"), async || {
+            // Asking is cheaper than running the CLI, which has the last word.
+            let now = self.migration(id).await?;
+            let name = now.state().as_str_name();
+            ensure!(name.strip_prefix("STATE_") == Some(state), "{now:?}");
             let shown = self.done(&["status", id]).await?;
             let is =
                 shown.lines().any(|found| found.split_whitespace().take(2).eq(["State:", state]));

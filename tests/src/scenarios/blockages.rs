@@ -3,8 +3,8 @@
 use crate::api::MoveState;
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, application, create, deployment, expect_injected, expect_label, namespace, ready,
-    slow_application, until_injected,
+    NEW, OLD, application, create, deployment, expect_injected, expect_label, held_application,
+    namespace, ready, until_injected,
 };
 use crate::mesh;
 use crate::session::{Session, until};
@@ -79,12 +79,15 @@ pub(crate) async fn a_webhook_that_is_down_fails_the_move(bed: &dyn Bed) -> Resu
 /// A target that is not Available takes no new migration, nor a waiting one, nor a rollback.
 pub(crate) async fn a_plane_that_is_not_available_takes_nothing(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "ill-a").await?;
+    held_application(bed, "ill-a").await?;
     application(bed, "ill-b").await?;
     let session = Session::start(bed).await?;
     let first = session.detach(&["ill-a"], &[]).await?;
+    // Once its label is written, the second plan is not overtaken by it.
+    session.until_move(&first, "ill-a", MoveState::Restarting).await?;
     let second = session.detach(&["ill-b", "ill-a"], &[]).await?;
     session.done(&["pause", &second]).await?;
+    session.release(&first, "ill-a").await?;
     session.until_state(&first, "SUCCEEDED").await?;
     mesh::set_calisti_status(&client, "cp-v115x", "ReconcileFailed", "no such image").await?;
     let told = refused_while_ill(&session, &second).await;

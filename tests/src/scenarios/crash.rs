@@ -3,8 +3,8 @@
 use crate::api::{Follower, MigrationState, MoveState};
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, create, daemon_set, expect_injected, failing_application, namespace, ready,
-    slow_application, stateful_set, until_injected,
+    NEW, OLD, application, create, daemon_set, expect_injected, failing_application,
+    held_application, namespace, ready, stateful_set, until_injected,
 };
 use crate::history::History;
 use crate::session::Session;
@@ -17,8 +17,9 @@ pub(crate) async fn a_killed_server_goes_on_where_it_was(bed: &dyn Bed) -> Resul
     let client = bed.client();
     let names = ["crash-a", "crash-b"];
     let mut histories = Vec::new();
+    held_application(bed, "crash-a").await?;
+    application(bed, "crash-b").await?;
     for name in names {
-        slow_application(bed, name).await?;
         create::<StatefulSet>(&client, stateful_set(name, "db", 2)).await?;
         create::<DaemonSet>(&client, daemon_set(name, "agent")).await?;
         ready(bed, name, 5).await?;
@@ -34,10 +35,10 @@ pub(crate) async fn a_killed_server_goes_on_where_it_was(bed: &dyn Bed) -> Resul
     let passed = |namespace: &'static str, states: &'static [MoveState]| {
         move |follower: &Follower<'_>| states.contains(&follower.state(namespace))
     };
-    let restarting = &[MoveState::Restarting, MoveState::Verifying, MoveState::Moved];
-    follower.until("crash-a restarts", passed("crash-a", restarting)).await?;
+    follower.until("crash-a restarts", passed("crash-a", &[MoveState::Restarting])).await?;
     session.kill_and_restart().await?;
     follower.resume(&*session.replica).await?;
+    session.release(&id, "crash-a").await?;
     let verifying = &[MoveState::Verifying, MoveState::Moved];
     follower.until("crash-b is verified", passed("crash-b", verifying)).await?;
     session.kill_and_restart().await?;

@@ -1,10 +1,10 @@
 //! What others do to a namespace while it moves.
 
-use crate::api::{MigrationState, MoveState};
+use crate::api::{Follower, MigrationState, MoveState};
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, application, create, delete_namespace, deployment, edit, expect_label, label, ready,
-    set_label, slow_application, until_injected,
+    FAILS, NEW, OLD, application, create, delete_namespace, deployment, edit, expect_label,
+    held_application, label, ready, release, set_label, until_injected, until_injecting,
 };
 use crate::history::History;
 use crate::session::{Session, until};
@@ -19,7 +19,7 @@ use serde_json::json;
 /// Somebody relabels the namespace in the middle: it is left to them, by name.
 pub(crate) async fn a_label_that_drifts_is_not_fought_over(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "drifts").await?;
+    held_application(bed, "drifts").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["drifts"], &[]).await?;
     session.until_move(&id, "drifts", MoveState::Restarting).await?;
@@ -35,7 +35,9 @@ pub(crate) async fn a_label_that_drifts_is_not_fought_over(bed: &dyn Bed) -> Res
     session.refused(&back, 1, &["RS1303"]).await?;
 
     set_label(&client, "drifts", "istio.io/rev", Some(NEW)).await?;
+    until_injecting(bed, "drifts", NEW).await?;
     session.done(&["retry", &id, "-n", "drifts", "--yes"]).await?;
+    session.release(&id, "drifts").await?;
     session.until_state(&id, "SUCCEEDED").await?;
     until_injected(bed, "drifts", NEW, 2).await?;
     session.end_with(&["drifts"]).await
@@ -44,7 +46,7 @@ pub(crate) async fn a_label_that_drifts_is_not_fought_over(bed: &dyn Bed) -> Res
 /// A label that is taken away is as good as another; who gives up on it leaves it so.
 pub(crate) async fn a_blocked_namespace_stays_blocked_when_cancelled(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "blocked-a").await?;
+    held_application(bed, "blocked-a").await?;
     application(bed, "blocked-b").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["blocked-a", "blocked-b"], &[]).await?;
@@ -70,6 +72,7 @@ pub(crate) async fn a_blocked_namespace_stays_blocked_when_cancelled(bed: &dyn B
     set_label(&client, "blocked-a", "istio.io/rev", Some(OLD)).await?;
     let again =
         until(bed, "the label is seen", async || session.detach(&["blocked-a"], &[]).await).await?;
+    session.release(&again, "blocked-a").await?;
     session.until_state(&again, "SUCCEEDED").await?;
     until_injected(bed, "blocked-a", NEW, 2).await?;
     session.end_with(&["blocked-a", "blocked-b"]).await
@@ -78,7 +81,7 @@ pub(crate) async fn a_blocked_namespace_stays_blocked_when_cancelled(bed: &dyn B
 /// Somebody replaces the restart in a pod template.
 pub(crate) async fn a_restart_that_is_reverted_is_left_to_its_owner(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "reverts").await?;
+    held_application(bed, "reverts").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["reverts"], &[]).await?;
     until(bed, "the restart is recorded", async || {
@@ -87,8 +90,11 @@ pub(crate) async fn a_restart_that_is_reverted_is_left_to_its_owner(bed: &dyn Be
         Ok(())
     })
     .await?;
-    let annotations = json!({ "revshift.dev/restart": "mine" });
-    let patch = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
+    let metadata = json!({
+        "annotations": { "revshift.dev/restart": "mine" },
+        "labels": { FAILS: null },
+    });
+    let patch = json!({ "spec": { "template": { "metadata": metadata } } });
     edit::<Deployment>(&client, "reverts", "web", patch).await?;
     let problem = session.until_problem(&id, "reverts", MoveState::Blocked, "RS3012").await?;
     ensure!(problem.object == "Deployment/reverts/web", "{problem:?}");
@@ -103,10 +109,10 @@ pub(crate) async fn a_restart_that_is_reverted_is_left_to_its_owner(bed: &dyn Be
 /// A namespace that is deleted is gone; another of its name is not touched.
 pub(crate) async fn a_deleted_namespace_is_gone_and_its_heir_spared(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    for name in ["gone-a", "gone-b"] {
-        slow_application(bed, name).await?;
+    held_application(bed, "gone-a").await?;
+    for name in ["gone-b", "gone-c"] {
+        application(bed, name).await?;
     }
-    application(bed, "gone-c").await?;
     let session = Session::start(bed).await?;
     let names = ["gone-a", "gone-b", "gone-c"];
     let id = session.detach(&names, &[]).await?;
@@ -146,7 +152,7 @@ pub(crate) async fn a_deleted_namespace_is_gone_and_its_heir_spared(bed: &dyn Be
 /// `kubectl delete` of a migration that runs cancels it, and takes it away when it has ended.
 pub(crate) async fn a_deleted_migration_is_cancelled_first(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "deleted-a").await?;
+    held_application(bed, "deleted-a").await?;
     application(bed, "deleted-b").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["deleted-a", "deleted-b"], &[]).await?;
@@ -160,8 +166,8 @@ pub(crate) async fn a_deleted_migration_is_cancelled_first(bed: &dyn Bed) -> Res
     migrations.delete(&id, &DeleteParams::background()).await?;
     let shown = session.migration(&id).await?;
     ensure!(shown.state() != MigrationState::Succeeded, "{shown:?}");
-    until(bed, "the migration is gone with its shards", async || {
-        ensure!(migrations.get_opt(&id).await?.is_none(), "it is still there");
+    release(bed, "deleted-a", async || {
+        ensure!(migrations.get_opt(&id).await?.is_none(), "the migration is still there");
         let shards = objects("MigrationShard", "migrationshards");
         ensure!(shards.get_opt(&format!("{id}-0")).await?.is_none(), "its shard is still there");
         Ok(())
@@ -189,11 +195,12 @@ pub(crate) async fn a_deleted_migration_is_cancelled_first(bed: &dyn Bed) -> Res
 /// A workload that appears in the middle is born on the right plane, and waited for.
 pub(crate) async fn a_workload_that_appears_in_the_middle_is_counted(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "grows").await?;
+    held_application(bed, "grows").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["grows"], &[]).await?;
     session.until_move(&id, "grows", MoveState::Restarting).await?;
     create::<Deployment>(&client, deployment("grows", "late", 2)).await?;
+    session.release(&id, "grows").await?;
     session.until_state(&id, "SUCCEEDED").await?;
     until_injected(bed, "grows", NEW, 4).await?;
     let m = session.a_move(&id, "grows").await?;
@@ -204,35 +211,44 @@ pub(crate) async fn a_workload_that_appears_in_the_middle_is_counted(bed: &dyn B
 /// Who follows a migration that is deleted hears that it was cancelled.
 pub(crate) async fn a_follower_hears_of_a_deletion(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "heard-a").await?;
+    held_application(bed, "heard-a").await?;
     application(bed, "heard-b").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["heard-a", "heard-b"], &[]).await?;
-    session.until_move(&id, "heard-a", MoveState::Restarting).await?;
+    let mut follower = Follower::start(bed, &*session.replica, &id).await?;
+    let restarting = |follower: &Follower<'_>| follower.state("heard-a") == MoveState::Restarting;
+    follower.until("heard-a restarts", restarting).await?;
     let kind = GroupVersionKind::gvk("revshift.dev", "v1alpha1", "Migration");
     let resource = ApiResource::from_gvk_with_plural(&kind, "migrations");
     let migrations = Api::<DynamicObject>::all_with(client.clone(), &resource);
-    let args = ["watch", id.as_str()];
-    let params = DeleteParams::background();
-    let deletion = migrations.delete(&id, &params);
-    let (watched, deleted) = futures::join!(session.run(&args), deletion);
-    deleted?;
-    let watched = watched?;
-    ensure!(watched.status == 1, "{watched:?}");
-    ensure!(watched.stderr.contains(": CANCELL"), "{}", watched.stderr);
+    migrations.delete(&id, &DeleteParams::background()).await?;
+    let cancelling =
+        |follower: &Follower<'_>| follower.migration.state() == MigrationState::Cancelling;
+    follower.until("the migration is being cancelled", cancelling).await?;
+    let released = release(bed, "heard-a", async || {
+        ensure!(migrations.get_opt(&id).await?.is_none(), "the migration is still there");
+        Ok(())
+    });
+    let (read, released) = futures::join!(follower.read_out(), released);
+    read?;
+    released?;
+    ensure!(follower.migration.state() == MigrationState::Cancelled, "{:?}", follower.migration);
+    ensure!(follower.state("heard-a") == MoveState::Moved, "{:?}", follower.moves);
+    ensure!(follower.state("heard-b") == MoveState::Cancelled, "{:?}", follower.moves);
     session.end_with(&["heard-a", "heard-b"]).await
 }
 
 /// A plan is made for the labels of its time: what another migration has changed since is drift.
 pub(crate) async fn a_plan_is_for_the_labels_of_its_time(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "stale-a").await?;
+    held_application(bed, "stale-a").await?;
     application(bed, "stale-b").await?;
     let session = Session::start(bed).await?;
     let there = session.detach(&["stale-a", "stale-b"], &[]).await?;
     session.until_move(&there, "stale-a", MoveState::Restarting).await?;
     let args = ["migrate", "--from", NEW, "--to", OLD, "-n", "stale-b", "--yes", "--detach"];
     let stay = session.done(&args).await?.trim().to_owned();
+    session.release(&there, "stale-a").await?;
     session.until_state(&there, "SUCCEEDED").await?;
     let problem = session.until_problem(&stay, "stale-b", MoveState::Blocked, "RS4001").await?;
     ensure!(problem.manager == "revshift", "{problem:?}");

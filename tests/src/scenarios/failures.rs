@@ -38,6 +38,7 @@ pub(crate) async fn a_failed_rollout_pauses_until_it_is_mended(bed: &dyn Bed) ->
     session.refused(&["resume", &id], 1, &["only failed moves are left: pull-a"]).await?;
 
     mend(&client, "pull-a", "web").await?;
+    until_injected(bed, "pull-a", NEW, 2).await?;
     session.refused(&["retry", &id, "-n", "pull-a"], 2, &["--yes"]).await?;
     session.refused(&["retry", &id, "-n", "pull-b", "--yes"], 1, &["MOVED"]).await?;
     session.refused(&["retry", &id, "-n", "pull-c", "--yes"], 1, &["does not move"]).await?;
@@ -112,6 +113,9 @@ pub(crate) async fn a_deployments_own_deadline_is_kept(bed: &dyn Bed) -> Result<
     let session = Session::start(bed).await?;
     let id = session.detach(&["late"], &["--rollout-timeout", "1h"]).await?;
     session.until_problem(&id, "late", MoveState::Failed, "RS3005").await?;
+    // The way back may take longer.
+    let patch = json!({ "spec": { "progressDeadlineSeconds": 600 } });
+    edit::<Deployment>(&client, "late", "web", patch).await?;
     session.done(&["rollback", &id, "--reason", "it is late", "--yes"]).await?;
     until_injected(bed, "late", OLD, 2).await?;
     session.until_state(&id, "COMPLETED_WITH_EXCEPTIONS").await?;

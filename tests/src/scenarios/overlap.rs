@@ -3,8 +3,8 @@
 use crate::api::{MigrationState, MoveState};
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, application, expect_injected, expect_label, failing_application, mend, set_label,
-    slow_application, until_injected,
+    NEW, OLD, application, expect_injected, expect_label, failing_application, held_application,
+    mend, set_label, until_injected,
 };
 use crate::history::History;
 use crate::session::{Session, until};
@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 /// The younger one is accepted, waits, says for whom, and does what is left to do.
 pub(crate) async fn an_overlapping_migration_waits_for_the_older(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "shared").await?;
+    held_application(bed, "shared").await?;
     application(bed, "own").await?;
     let session = Session::start(bed).await?;
     let first = session.detach(&["shared"], &[]).await?;
@@ -31,6 +31,7 @@ pub(crate) async fn an_overlapping_migration_waits_for_the_older(bed: &dyn Bed) 
     // Not even the namespace that only it has is touched before.
     expect_label(&client, "own", OLD).await?;
     let history = History::of(bed, "shared").await?;
+    session.release(&first, "shared").await?;
     let watched = session.run(&["watch", &second]).await?;
     ensure!(watched.status == 0, "{watched:?}");
     let first = session.migration(&first).await?;
@@ -111,7 +112,7 @@ pub(crate) async fn a_namespace_on_the_target_is_skipped(bed: &dyn Bed) -> Resul
 /// Migrations that share nothing do not wait for each other.
 pub(crate) async fn independent_migrations_run_side_by_side(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "side-a").await?;
+    held_application(bed, "side-a").await?;
     for name in ["side-b", "side-c"] {
         application(bed, name).await?;
     }
@@ -122,6 +123,7 @@ pub(crate) async fn independent_migrations_run_side_by_side(bed: &dyn Bed) -> Re
     session.migrate(&["side-b"]).await?;
     expect_injected(&client, "side-b", &[(NEW, 2)]).await?;
     session.done(&["resume", &first]).await?;
+    session.release(&first, "side-a").await?;
     session.until_state(&first, "SUCCEEDED").await?;
     session.end_with(&["side-a", "side-b", "side-c"]).await
 }
@@ -129,7 +131,7 @@ pub(crate) async fn independent_migrations_run_side_by_side(bed: &dyn Bed) -> Re
 /// There and back again, the way back being asked for before the way there has ended.
 pub(crate) async fn an_opposite_migration_waits_and_moves_back(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "opposite").await?;
+    held_application(bed, "opposite").await?;
     let session = Session::start(bed).await?;
     let there = session.detach(&["opposite"], &[]).await?;
     session.until_move(&there, "opposite", MoveState::Restarting).await?;
@@ -137,8 +139,9 @@ pub(crate) async fn an_opposite_migration_waits_and_moves_back(bed: &dyn Bed) ->
     let back = session.done(&args).await?.trim().to_owned();
     let waiting = session.migration(&back).await?.waiting_for;
     ensure!(waiting.iter().eq([&there]), "{waiting:?}");
-    session.until_state(&back, "SUCCEEDED").await?;
+    session.release(&there, "opposite").await?;
     session.until_state(&there, "SUCCEEDED").await?;
+    session.until_state(&back, "SUCCEEDED").await?;
     expect_label(&client, "opposite", OLD).await?;
     expect_injected(&client, "opposite", &[(OLD, 2)]).await?;
     // What the first one wrote is not there any more.

@@ -56,5 +56,5 @@ pub(crate) async fn a_namespace_moves_is_rolled_back_and_moves_again(bed: &dyn B
 
     session.migrate(&["moves"]).await?;
     expect_injected(&client, "moves", &[(NEW, 5)]).await?;
-    session.end().await
+    session.end_with(&["moves"]).await
 }

@@ -2,19 +2,19 @@
 
 use crate::api::{Follower, MigrationState, MoveState};
 use crate::bed::{Bed, Replica};
-use crate::cluster::{NEW, OLD, application, expect_injected, slow_application};
+use crate::cluster::{NEW, OLD, application, expect_injected, held_application};
 use crate::history::History;
 use crate::session::{Session, until};
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ListParams};
 use revshift_proto::v1::server_service_client::ServerServiceClient;
 use revshift_proto::v1::{GetServerRequest, GetServerResponse};
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// Commands and questions may go to any replica.
 pub(crate) async fn both_replicas_answer_everything(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "both-a").await?;
+    held_application(bed, "both-a").await?;
     application(bed, "both-b").await?;
     let [leader, other] = two(bed).await?;
     // The follower takes a migration, the leader executes it.
@@ -23,6 +23,7 @@ pub(crate) async fn both_replicas_answer_everything(bed: &dyn Bed) -> Result<()>
     other.done(&["pause", &id]).await?;
     leader.until_state(&id, "PAUSED").await?;
     leader.done(&["resume", &id]).await?;
+    leader.release(&id, "both-a").await?;
     let watched = other.run(&["watch", &id]).await?;
     ensure!(watched.status == 0, "{watched:?}");
     leader.until_state(&id, "SUCCEEDED").await?;
@@ -51,8 +52,9 @@ pub(crate) async fn both_replicas_answer_everything(bed: &dyn Bed) -> Result<()>
 pub(crate) async fn a_leader_that_stops_hands_over(bed: &dyn Bed) -> Result<()> {
     let names = ["hand-a", "hand-b"];
     let mut histories = Vec::new();
+    held_application(bed, "hand-a").await?;
+    application(bed, "hand-b").await?;
     for name in names {
-        slow_application(bed, name).await?;
         histories.push(History::of(bed, name).await?);
     }
     let [leader, other] = two(bed).await?;
@@ -62,20 +64,26 @@ pub(crate) async fn a_leader_that_stops_hands_over(bed: &dyn Bed) -> Result<()> 
     let args = ["--server", &servers, "watch", &id].map(str::to_owned).to_vec();
     let mut follower = Follower::start(bed, &*leader.replica, &id).await?;
     follower.until("a token was sent", |follower| !follower.token.is_empty()).await?;
+    let leases = Api::<Lease>::namespaced(bed.client(), "revshift-system");
     let handed_over = async {
-        let since = Instant::now();
+        let identity = told(&*leader.replica).await?.identity;
         leader.end().await?;
+        // It was given back, and need not expire.
+        for lease in leases.list(&ListParams::default()).await? {
+            let holder = lease.spec.and_then(|spec| spec.holder_identity);
+            ensure!(holder.as_ref() != Some(&identity), "{identity} still holds the lease");
+        }
         until(bed, "the other leads", async || {
             let told = told(&*other.replica).await?;
             ensure!(told.leader == told.identity, "{told:?}");
             Ok(())
         })
         .await?;
-        Ok::<_, anyhow::Error>(since.elapsed())
+        other.release(&id, "hand-a").await
     };
-    let (watched, took) = futures::join!(bed.revshift(args), handed_over);
-    let (watched, took) = (watched?, took?);
-    ensure!(took < Duration::from_secs(10), "nobody led for {took:?}");
+    let (watched, handed_over) = futures::join!(bed.revshift(args), handed_over);
+    let watched = watched?;
+    handed_over?;
     ensure!(watched.status == 0, "{watched:?}");
     follower.resume(&*other.replica).await?;
     follower.read_out().await?;
@@ -91,19 +99,19 @@ pub(crate) async fn a_leader_that_stops_hands_over(bed: &dyn Bed) -> Result<()> 
 pub(crate) async fn a_leader_that_is_killed_is_replaced(bed: &dyn Bed) -> Result<()> {
     let names = ["kill-a", "kill-b"];
     let mut histories = Vec::new();
+    held_application(bed, "kill-a").await?;
+    application(bed, "kill-b").await?;
     for name in names {
-        slow_application(bed, name).await?;
         histories.push(History::of(bed, name).await?);
     }
     let [leader, other] = two(bed).await?;
-    let mut follower = {
-        let id = leader.detach(&names, &[]).await?;
-        Follower::start(bed, &*leader.replica, &id).await?
-    };
+    let id = leader.detach(&names, &[]).await?;
+    let mut follower = Follower::start(bed, &*leader.replica, &id).await?;
     let restarting = |follower: &Follower<'_>| follower.state("kill-a") == MoveState::Restarting;
     follower.until("kill-a restarts", restarting).await?;
     leader.replica.kill().await?;
     follower.resume(&*other.replica).await?;
+    other.release(&id, "kill-a").await?;
     follower.read_out().await?;
     ensure!(follower.migration.state() == MigrationState::Succeeded, "{:?}", follower.migration);
     // The numbers of the second leader begin above all of the first.

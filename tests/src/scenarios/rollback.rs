@@ -3,7 +3,7 @@
 use crate::api::MoveState;
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, application, expect_injected, expect_label, set_label, slow_application,
+    NEW, OLD, application, expect_injected, expect_label, held_application, set_label,
     until_injected,
 };
 use crate::history::History;
@@ -110,7 +110,7 @@ pub(crate) async fn a_rollback_is_refused_where_it_would_guess(bed: &dyn Bed) ->
 /// A namespace that is still being moved is taken back at once; the rest waits for a word.
 pub(crate) async fn a_running_migration_is_rolled_back(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    slow_application(bed, "undo-a").await?;
+    held_application(bed, "undo-a").await?;
     application(bed, "undo-b").await?;
     let session = Session::start(bed).await?;
     let id = session.detach(&["undo-a", "undo-b"], &[]).await?;
