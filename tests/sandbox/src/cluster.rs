@@ -23,6 +23,7 @@ mod delete;
 mod write;
 
 pub(crate) use admission::{POD_LABEL_ANNOTATION, VERSION_ANNOTATION, hard_limit, injected_by};
+pub(crate) use budget::set_allowed;
 pub(crate) use delete::{DeleteOptions, Propagation};
 pub(crate) use write::{Author, Part};
 

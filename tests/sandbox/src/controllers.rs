@@ -19,6 +19,7 @@ use crate::store::{Change, ChangeKind, Reference};
 
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod garbage;
 mod job;
 mod kubelet;
@@ -28,6 +29,7 @@ mod progress;
 mod quota;
 mod replica_set;
 mod revisions;
+mod rollout;
 mod stateful_set;
 
 pub(crate) use kubelet::Nodes;
@@ -41,6 +43,8 @@ enum Controller {
     StatefulSet,
     DaemonSet,
     Job,
+    Rollout,
+    Disruption,
     Quota,
     Namespace,
     Garbage,
@@ -101,8 +105,8 @@ impl Controller {
         Duration::from_millis(match self {
             Self::Kubelet => 5,
             Self::ReplicaSet | Self::StatefulSet | Self::DaemonSet => 15,
-            Self::Deployment | Self::Job => 20,
-            Self::Quota => 30,
+            Self::Deployment | Self::Job | Self::Rollout => 20,
+            Self::Quota | Self::Disruption => 30,
             Self::Garbage => 50,
             Self::Namespace => 80,
         })
@@ -172,6 +176,8 @@ impl Cluster {
             Controller::StatefulSet => stateful_set::reconcile(self, target),
             Controller::DaemonSet => daemon_set::reconcile(self, target),
             Controller::Job => job::reconcile(self, target),
+            Controller::Rollout => rollout::reconcile(self, target),
+            Controller::Disruption => disruption::reconcile(self, target),
             Controller::Quota => quota::reconcile(self, target),
             Controller::Namespace => namespace::reconcile(self, target),
             Controller::Garbage => garbage::reconcile(self, target),
@@ -214,13 +220,22 @@ impl Cluster {
                 && let Some(above) = object::controller(set)
             {
                 owner = self.owner(above, &about.namespace);
-                add(Controller::Deployment, &owner);
+                if let Some(controller) = responsible(&owner.resource) {
+                    add(controller, &owner);
+                }
             }
         }
         if about.resource == kind::PODS || about.resource == kind::QUOTAS {
             for quota in self.store.list(kind::QUOTAS, Some(&about.namespace)) {
                 let name = object::name(quota);
                 add(Controller::Quota, &Reference::new(kind::QUOTAS, &about.namespace, name));
+            }
+        }
+        if about.resource == kind::PODS {
+            for budget in self.store.list(kind::BUDGETS, Some(&about.namespace)) {
+                let name = object::name(budget);
+                let budget = Reference::new(kind::BUDGETS, &about.namespace, name);
+                add(Controller::Disruption, &budget);
             }
         }
         if change.change == ChangeKind::Deleted {
@@ -261,11 +276,13 @@ impl Cluster {
 fn responsible(resource: &str) -> Option<Controller> {
     Some(match resource {
         kind::PODS => Controller::Kubelet,
-        kind::REPLICA_SETS => Controller::ReplicaSet,
+        kind::REPLICA_SETS | kind::REPLICATION_CONTROLLERS => Controller::ReplicaSet,
         kind::DEPLOYMENTS => Controller::Deployment,
         kind::STATEFUL_SETS => Controller::StatefulSet,
         kind::DAEMON_SETS => Controller::DaemonSet,
         kind::JOBS => Controller::Job,
+        kind::ROLLOUTS => Controller::Rollout,
+        kind::BUDGETS => Controller::Disruption,
         kind::NAMESPACES => Controller::Namespace,
         _ => return None,
     })

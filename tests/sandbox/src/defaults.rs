@@ -15,6 +15,7 @@ pub(crate) fn fill(kind: &Kind, object: &mut Value) {
             default(object, "/spec/replicas", 1);
             pod_spec(object, "/spec/template/spec");
         }
+        kind::REPLICATION_CONTROLLERS => replication_controller(object),
         kind::STATEFUL_SETS => stateful_set(object),
         kind::DAEMON_SETS => daemon_set(object),
         kind::JOBS => job(object),
@@ -44,7 +45,17 @@ pub(crate) fn first_status(kind: &Kind, object: &mut Value) {
         kind::STATEFUL_SETS => {
             object::set(object, "/status", json!({ "replicas": 0, "availableReplicas": 0 }));
         }
-        kind::REPLICA_SETS => object::set(object, "/status", json!({ "replicas": 0 })),
+        kind::REPLICA_SETS | kind::REPLICATION_CONTROLLERS => {
+            object::set(object, "/status", json!({ "replicas": 0 }));
+        }
+        kind::BUDGETS => object::set(
+            object,
+            "/status",
+            json!({
+                "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
+                "disruptionsAllowed": 0,
+            }),
+        ),
         kind::DAEMON_SETS => object::set(
             object,
             "/status",
@@ -77,6 +88,16 @@ fn deployment(object: &mut Value) {
     if object::text(object, "/spec/strategy/type") == "RollingUpdate" {
         default(object, "/spec/strategy/rollingUpdate/maxSurge", "25%");
         default(object, "/spec/strategy/rollingUpdate/maxUnavailable", "25%");
+    }
+    pod_spec(object, "/spec/template/spec");
+}
+
+fn replication_controller(object: &mut Value) {
+    default(object, "/spec/replicas", 1);
+    let labels = object::at(object, "/spec/template/metadata/labels").cloned();
+    if let Some(labels) = labels {
+        default(object, "/spec/selector", labels.clone());
+        default(object, "/metadata/labels", labels);
     }
     pod_spec(object, "/spec/template/spec");
 }

@@ -11,7 +11,12 @@ use crate::object;
 pub(crate) const NAMESPACES: &str = "namespaces";
 pub(crate) const PODS: &str = "pods";
 pub(crate) const EVENTS: &str = "events";
+pub(crate) const NODES: &str = "nodes";
 pub(crate) const QUOTAS: &str = "resourcequotas";
+pub(crate) const LIMIT_RANGES: &str = "limitranges";
+pub(crate) const SERVICES: &str = "services";
+pub(crate) const ENDPOINT_SLICES: &str = "endpointslices.discovery.k8s.io";
+pub(crate) const REPLICATION_CONTROLLERS: &str = "replicationcontrollers";
 pub(crate) const DEPLOYMENTS: &str = "deployments.apps";
 pub(crate) const REPLICA_SETS: &str = "replicasets.apps";
 pub(crate) const STATEFUL_SETS: &str = "statefulsets.apps";
@@ -21,6 +26,7 @@ pub(crate) const JOBS: &str = "jobs.batch";
 pub(crate) const CRON_JOBS: &str = "cronjobs.batch";
 pub(crate) const BUDGETS: &str = "poddisruptionbudgets.policy";
 pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+pub(crate) const ROLLOUTS: &str = "rollouts.argoproj.io";
 pub(crate) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// Whether a kind's objects live in namespaces.
@@ -149,6 +155,9 @@ pub(crate) fn built_in() -> BTreeMap<String, Arc<Kind>> {
         ("", "v1", "ServiceAccount", "serviceaccounts", "sa", Namespaced, false, false),
         ("", "v1", "Service", "services", "svc", Namespaced, true, false),
         ("", "v1", "ResourceQuota", "resourcequotas", "quota", Namespaced, true, false),
+        ("", "v1", "LimitRange", "limitranges", "limits", Namespaced, false, false),
+        ("", "v1", "ReplicationController", "replicationcontrollers", "rc", Namespaced, true, true),
+        ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "", Namespaced, false, true),
         ("apps", "v1", "Deployment", "deployments", "deploy", Namespaced, true, true),
         ("apps", "v1", "ReplicaSet", "replicasets", "rs", Namespaced, true, true),
         ("apps", "v1", "StatefulSet", "statefulsets", "sts", Namespaced, true, true),

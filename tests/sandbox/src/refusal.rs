@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
+use crate::object;
 
 /// A request that the API server does not grant.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,8 +100,11 @@ impl Refusal {
         if self.details.is_object() {
             status["details"] = self.details.clone();
         }
-        if self.code == 429 {
-            status["details"]["retryAfterSeconds"] = json!(1);
+        if self.reason.is_empty() {
+            object::remove(&mut status, "/reason");
+        }
+        if self.code == 429 && !self.details.is_object() {
+            status["details"] = json!({ "retryAfterSeconds": 1 });
         }
         status
     }

@@ -8,9 +8,11 @@ use revshift_sandbox::{Options, Sandbox, fixtures};
 use serde_json::{Value, json};
 
 mod api;
+mod budgets;
 mod faults;
 mod injection;
 mod life;
+mod owners;
 mod program;
 mod tables;
 mod tcp;

@@ -13,7 +13,14 @@ use crate::store::Reference;
 
 /// Whether a kind has the subresource.
 pub(super) fn scales(kind: &Kind) -> bool {
-    matches!(kind.resource.as_str(), kind::DEPLOYMENTS | kind::REPLICA_SETS | kind::STATEFUL_SETS)
+    matches!(
+        kind.resource.as_str(),
+        kind::DEPLOYMENTS
+            | kind::REPLICA_SETS
+            | kind::STATEFUL_SETS
+            | kind::REPLICATION_CONTROLLERS
+            | kind::ROLLOUTS
+    )
 }
 
 pub(super) fn answer(
@@ -47,7 +54,11 @@ pub(super) fn answer(
 
 fn scale(workload: &Value) -> Value {
     let field = |name: &str| object::at(workload, &format!("/metadata/{name}"));
-    let selector = object::strings(object::at(workload, "/spec/selector/matchLabels"));
+    let selector = match object::text(workload, "/kind") {
+        "ReplicationController" => object::at(workload, "/spec/selector"),
+        _ => object::at(workload, "/spec/selector/matchLabels"),
+    };
+    let selector = object::strings(selector);
     let selector: Vec<_> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
         "kind": "Scale",

@@ -1,4 +1,5 @@
-//! Deployments: one ReplicaSet a template, scaled against each other by the strategy.
+//! Deployments: one ReplicaSet a template, scaled against each other by the strategy. Rollouts
+//! roll in the same way, under names of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,39 @@ use crate::object;
 use crate::refusal::Refusal;
 use crate::store::Reference;
 
-const MANAGER: &str = "kube-controller-manager";
-const SOURCE: &str = "deployment-controller";
-const HASH: &str = "pod-template-hash";
-const REVISION: &str = "deployment.kubernetes.io/revision";
+/// What differs by kind of what owns ReplicaSets.
+pub(super) struct Dialect {
+    resource: &'static str,
+    pub(super) hash: &'static str,
+    revision: &'static str,
+    strategy: &'static str,
+    manager: &'static str,
+    source: &'static str,
+}
+
+const DEPLOYMENT: Dialect = Dialect {
+    resource: kind::DEPLOYMENTS,
+    hash: "pod-template-hash",
+    revision: "deployment.kubernetes.io/revision",
+    strategy: "/spec/strategy/rollingUpdate",
+    manager: "kube-controller-manager",
+    source: "deployment-controller",
+};
+
+const ROLLOUT: Dialect = Dialect {
+    resource: kind::ROLLOUTS,
+    hash: "rollouts-pod-template-hash",
+    revision: "rollout.argoproj.io/revision",
+    strategy: "/spec/strategy/canary",
+    manager: "rollouts-controller",
+    source: "rollouts-controller",
+};
+
+impl Dialect {
+    pub(super) fn of(owner: &Value) -> &'static Self {
+        if object::text(owner, "/kind") == "Rollout" { &ROLLOUT } else { &DEPLOYMENT }
+    }
+}
 
 /// The ReplicaSets of a Deployment: that of its template, and the others, oldest first.
 #[derive(Debug, Default)]
@@ -58,8 +88,8 @@ pub(super) fn slack(deployment: &Value) -> (i64, i64) {
     if object::text(deployment, "/spec/strategy/type") == "Recreate" {
         return (wanted, 0);
     }
-    let strategy =
-        |field: &str| deployment.pointer(&format!("/spec/strategy/rollingUpdate/{field}"));
+    let at = Dialect::of(deployment).strategy;
+    let strategy = |field: &str| object::at(deployment, &format!("{at}/{field}"));
     let surge = object::share(strategy("maxSurge"), wanted, true).unwrap_or_default();
     let unavailable = object::share(strategy("maxUnavailable"), wanted, false).unwrap_or_default();
     if surge == 0 && unavailable == 0 { (1, 0) } else { (unavailable.min(wanted), surge) }
@@ -71,7 +101,8 @@ impl Sets {
         // Uids are counted, so they sort by age where timestamps tie.
         all.sort_by(|one, other| object::uid(one).cmp(object::uid(other)));
         let wanted = object::at(deployment, "/spec/template");
-        let position = all.iter().position(|set| template(set).as_ref() == wanted);
+        let hash = Dialect::of(deployment).hash;
+        let position = all.iter().position(|set| template(set, hash).as_ref() == wanted);
         let new = position.map(|index| all.remove(index));
         Self { new, old: all }
     }
@@ -82,9 +113,9 @@ impl Sets {
 }
 
 /// A ReplicaSet's template without what the Deployment added.
-fn template(set: &Value) -> Option<Value> {
+fn template(set: &Value, hash: &str) -> Option<Value> {
     let mut template = object::at(set, "/spec/template")?.clone();
-    object::remove(&mut template, &format!("/metadata/labels/{HASH}"));
+    object::remove(&mut template, &format!("/metadata/labels/{hash}"));
     Some(template)
 }
 
@@ -116,7 +147,8 @@ fn replace_at_once(cluster: &mut Cluster, deployment: &Value) -> Result<(), Refu
     Ok(())
 }
 
-fn roll(cluster: &mut Cluster, deployment: &Value) -> Result<(), Refusal> {
+/// Rolls within the bounds of the strategy.
+pub(super) fn roll(cluster: &mut Cluster, deployment: &Value) -> Result<(), Refusal> {
     let sets = Sets::of(cluster, deployment);
     let wanted = replicas(deployment);
     let (unavailable, surge) = slack(deployment);
@@ -164,11 +196,12 @@ fn scale(cluster: &mut Cluster, deployment: &Value, set: &Value, size: i64) -> b
         return false;
     }
     let reference = Reference::new(kind::REPLICA_SETS, object::namespace(set), object::name(set));
-    cluster.update_main(&reference, MANAGER, |set| object::set(set, "/spec/replicas", size));
+    let Dialect { manager, source, .. } = Dialect::of(deployment);
+    cluster.update_main(&reference, manager, |set| object::set(set, "/spec/replicas", size));
     let direction = if size > before { "up" } else { "down" };
     let name = object::name(set);
     let message = format!("Scaled {direction} replica set {name} from {before} to {size}");
-    cluster.event(deployment, "Normal", "ScalingReplicaSet", &message, SOURCE);
+    cluster.event(deployment, "Normal", "ScalingReplicaSet", &message, source);
     true
 }
 
@@ -179,27 +212,29 @@ fn new_set(
     sets: &Sets,
     size: i64,
 ) -> Result<Arc<Value>, Refusal> {
-    let newest = sets.old.iter().map(|set| revision(set)).max().unwrap_or_default();
+    let dialect = Dialect::of(deployment);
+    let number = |set: &Value| revision(set, dialect);
+    let newest = sets.old.iter().map(|set| number(set)).max().unwrap_or_default();
     let target =
-        Reference::new(kind::DEPLOYMENTS, object::namespace(deployment), object::name(deployment));
+        Reference::new(dialect.resource, object::namespace(deployment), object::name(deployment));
     if let Some(new) = &sets.new {
-        let mut number = revision(new);
+        let mut number = number(new);
         if number <= newest {
             number = newest + 1;
             let reference =
                 Reference::new(kind::REPLICA_SETS, object::namespace(new), object::name(new));
-            cluster.update_main(&reference, MANAGER, |set| {
-                object::set_annotation(set, REVISION, &number.to_string());
+            cluster.update_main(&reference, dialect.manager, |set| {
+                object::set_annotation(set, dialect.revision, &number.to_string());
             });
         }
-        number_deployment(cluster, &target, number);
+        number_owner(cluster, &target, number, dialect);
         return Ok(new.clone());
     }
     let mut template = object::at(deployment, "/spec/template").cloned().unwrap_or_default();
     let hash = object::hash(&template);
-    object::set_label(&mut template, HASH, &hash);
+    object::set_label(&mut template, dialect.hash, &hash);
     let mut selector = object::at(deployment, "/spec/selector").cloned().unwrap_or_default();
-    object::set(&mut selector, &format!("/matchLabels/{HASH}"), hash.as_str());
+    object::set(&mut selector, &format!("/matchLabels/{}", dialect.hash), hash.as_str());
     let (_, surge) = slack(deployment);
     let name = format!("{}-{hash}", object::name(deployment));
     let set = json!({
@@ -210,7 +245,7 @@ fn new_set(
             "namespace": object::namespace(deployment),
             "labels": object::at(&template, "/metadata/labels"),
             "annotations": {
-                REVISION: (newest + 1).to_string(),
+                (dialect.revision): (newest + 1).to_string(),
                 "deployment.kubernetes.io/desired-replicas": replicas(deployment).to_string(),
                 "deployment.kubernetes.io/max-replicas":
                     (replicas(deployment) + surge).to_string(),
@@ -228,10 +263,11 @@ fn new_set(
         .store
         .kind(kind::REPLICA_SETS)
         .ok_or_else(|| Refusal::internal("no replica sets"))?;
-    let created = cluster.create(&kind, &target.namespace, set, Author::controller(MANAGER))?;
+    let created =
+        cluster.create(&kind, &target.namespace, set, Author::controller(dialect.manager))?;
     let message = format!("Scaled up replica set {name} from 0 to {size}");
-    cluster.event(deployment, "Normal", "ScalingReplicaSet", &message, SOURCE);
-    number_deployment(cluster, &target, newest + 1);
+    cluster.event(deployment, "Normal", "ScalingReplicaSet", &message, dialect.source);
+    number_owner(cluster, &target, newest + 1, dialect);
     progress::note(
         cluster,
         &target,
@@ -241,22 +277,22 @@ fn new_set(
     Ok(created)
 }
 
-fn revision(set: &Value) -> i64 {
-    object::annotation(set, REVISION).and_then(|text| text.parse().ok()).unwrap_or_default()
+fn revision(set: &Value, dialect: &Dialect) -> i64 {
+    object::annotation(set, dialect.revision).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-fn number_deployment(cluster: &mut Cluster, target: &Reference, number: i64) {
+fn number_owner(cluster: &mut Cluster, target: &Reference, number: i64, dialect: &Dialect) {
     let number = number.to_string();
     let present = cluster.store.get(target);
-    if present.and_then(|one| object::annotation(one, REVISION)) != Some(&number) {
-        cluster.update_main(target, MANAGER, |deployment| {
-            object::set_annotation(deployment, REVISION, &number);
+    if present.and_then(|one| object::annotation(one, dialect.revision)) != Some(&number) {
+        cluster.update_main(target, dialect.manager, |deployment| {
+            object::set_annotation(deployment, dialect.revision, &number);
         });
     }
 }
 
 /// Forgets the oldest empty ReplicaSets beyond the history limit.
-fn clean_up(cluster: &mut Cluster, deployment: &Value) {
+pub(super) fn clean_up(cluster: &mut Cluster, deployment: &Value) {
     let limit = object::integer(deployment, "/spec/revisionHistoryLimit").unwrap_or(10);
     let limit = usize::try_from(limit).unwrap_or_default();
     let mut old = Sets::of(cluster, deployment).old;
@@ -265,7 +301,8 @@ fn clean_up(cluster: &mut Cluster, deployment: &Value) {
             && object::integer(set, "/status/replicas").unwrap_or_default() == 0
             && !object::deleting(set)
     });
-    old.sort_by_key(|set| revision(set));
+    let dialect = Dialect::of(deployment);
+    old.sort_by_key(|set| revision(set, dialect));
     let surplus = old.len().saturating_sub(limit);
     let Some(kind) = cluster.store.kind(kind::REPLICA_SETS) else { return };
     for set in &old[..surplus] {
@@ -276,7 +313,7 @@ fn clean_up(cluster: &mut Cluster, deployment: &Value) {
             &kind,
             &reference,
             &DeleteOptions::default(),
-            Author::controller(MANAGER),
+            Author::controller(dialect.manager),
         );
     }
 }

@@ -13,16 +13,16 @@ const MANAGER: &str = "kube-controller-manager";
 
 /// The counts of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counts {
-    replicas: i64,
-    updated: i64,
-    ready: i64,
-    available: i64,
+pub(super) struct Counts {
+    pub(super) replicas: i64,
+    pub(super) updated: i64,
+    pub(super) ready: i64,
+    pub(super) available: i64,
     unavailable: i64,
 }
 
 impl Counts {
-    fn of_sets(sets: &Sets) -> Self {
+    pub(super) fn of_sets(sets: &Sets) -> Self {
         let status = |set: &Value, field: &str| {
             object::integer(set, &format!("/status/{field}")).unwrap_or_default()
         };
@@ -51,7 +51,7 @@ impl Counts {
         }
     }
 
-    fn complete(self, wanted: i64) -> bool {
+    pub(super) fn complete(self, wanted: i64) -> bool {
         self.updated == wanted && self.replicas == wanted && self.available == wanted
     }
 

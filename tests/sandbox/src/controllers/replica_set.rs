@@ -1,4 +1,4 @@
-//! ReplicaSets: as many pods as asked for, the least useful removed first.
+//! ReplicaSets and ReplicationControllers: as many pods as asked for, the least useful removed first.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,6 @@ use crate::cluster::Cluster;
 use crate::object;
 use crate::refusal::Refusal;
 use crate::store::Reference;
-
-const SOURCE: &str = "replicaset-controller";
 
 pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
     let Some(set) = cluster.store.get(target).cloned() else { return Outcome::Done };
@@ -60,6 +58,10 @@ pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
 }
 
 fn scale(cluster: &mut Cluster, set: &Value) -> Result<(), Refusal> {
+    let source = match object::text(set, "/kind") {
+        "ReplicationController" => "replication-controller",
+        _ => "replicaset-controller",
+    };
     let wanted = object::integer(set, "/spec/replicas").unwrap_or(1);
     let mut active = pods::of(cluster, set);
     active.retain(|pod| pods::active(pod));
@@ -67,7 +69,7 @@ fn scale(cluster: &mut Cluster, set: &Value) -> Result<(), Refusal> {
     let Some(template) = object::at(set, "/spec/template") else { return Ok(()) };
     for _ in present..wanted {
         // The first refusal ends the batch: the others would fail alike.
-        pods::create(cluster, set, pods::from_template(set, template), SOURCE)?;
+        pods::create(cluster, set, pods::from_template(set, template), source)?;
     }
     let surplus = usize::try_from(present - wanted).unwrap_or_default();
     // Unbound first, then pending, then not ready, then the newest.
@@ -82,7 +84,7 @@ fn scale(cluster: &mut Cluster, set: &Value) -> Result<(), Refusal> {
         (rank, std::cmp::Reverse((created, object::uid(pod).to_owned())))
     });
     for pod in active.iter().take(surplus) {
-        pods::delete(cluster, set, pod, SOURCE);
+        pods::delete(cluster, set, pod, source);
     }
     Ok(())
 }
