@@ -11,28 +11,36 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::ControllerRate;
 use crate::cluster::Cluster;
 use crate::kind;
 use crate::locked;
 use crate::object;
 use crate::store::{Change, ChangeKind, Reference};
 
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
+mod endpoint_slice;
 mod garbage;
 mod job;
 mod kubelet;
 mod namespace;
+mod pace;
 mod pods;
 mod progress;
 mod quota;
 mod replica_set;
 mod revisions;
 mod rollout;
+mod schedule;
+mod scheduler;
 mod stateful_set;
+mod streams;
 
 pub(crate) use kubelet::Nodes;
+use pace::Pace;
 
 /// Who reacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +51,10 @@ enum Controller {
     StatefulSet,
     DaemonSet,
     Job,
+    CronJob,
     Rollout,
     Disruption,
+    EndpointSlice,
     Quota,
     Namespace,
     Garbage,
@@ -73,6 +83,7 @@ pub(crate) struct Agenda {
     due: BTreeMap<Task, Instant>,
     order: BTreeSet<(Instant, Task)>,
     failures: BTreeMap<Task, u32>,
+    paces: BTreeMap<Controller, Pace>,
     /// The next entry of the log to look at.
     position: usize,
 }
@@ -105,8 +116,8 @@ impl Controller {
         Duration::from_millis(match self {
             Self::Kubelet => 5,
             Self::ReplicaSet | Self::StatefulSet | Self::DaemonSet => 15,
-            Self::Deployment | Self::Job | Self::Rollout => 20,
-            Self::Quota | Self::Disruption => 30,
+            Self::Deployment | Self::Job | Self::CronJob | Self::Rollout => 20,
+            Self::Quota | Self::Disruption | Self::EndpointSlice => 30,
             Self::Garbage => 50,
             Self::Namespace => 80,
         })
@@ -135,6 +146,24 @@ impl Agenda {
         Some(task)
     }
 
+    /// How long a controller has to wait before it may write again.
+    fn wait(
+        &mut self,
+        controller: Controller,
+        rate: Option<ControllerRate>,
+        now: Instant,
+    ) -> Option<Duration> {
+        // Kubelets are many, and write for themselves.
+        let rate = rate.filter(|_| controller != Controller::Kubelet)?;
+        self.paces.entry(controller).or_insert_with(|| Pace::new(rate, now)).wait(now)
+    }
+
+    fn spend(&mut self, controller: Controller, writes: usize) {
+        if let Some(pace) = self.paces.get_mut(&controller) {
+            pace.spend(writes);
+        }
+    }
+
     fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
@@ -146,7 +175,15 @@ impl Cluster {
         self.notice();
         let now = Instant::now();
         while let Some(task) = self.agenda.take_due(now) {
-            match self.perform(&task) {
+            if let Some(wait) = self.agenda.wait(task.controller, self.options.controller_rate, now)
+            {
+                self.agenda.add(task, now + wait);
+                continue;
+            }
+            let before = self.store.log().len();
+            let outcome = self.perform(&task);
+            self.agenda.spend(task.controller, self.store.log().len() - before);
+            match outcome {
                 Outcome::Done => {
                     self.agenda.failures.remove(&task);
                 }
@@ -176,6 +213,8 @@ impl Cluster {
             Controller::StatefulSet => stateful_set::reconcile(self, target),
             Controller::DaemonSet => daemon_set::reconcile(self, target),
             Controller::Job => job::reconcile(self, target),
+            Controller::CronJob => cron_job::reconcile(self, target),
+            Controller::EndpointSlice => endpoint_slice::reconcile(self, target),
             Controller::Rollout => rollout::reconcile(self, target),
             Controller::Disruption => disruption::reconcile(self, target),
             Controller::Quota => quota::reconcile(self, target),
@@ -225,6 +264,13 @@ impl Cluster {
                 }
             }
         }
+        if about.resource == kind::NODES {
+            for set in self.store.list(kind::DAEMON_SETS, None) {
+                let (namespace, name) = (object::namespace(set), object::name(set));
+                let set = Reference::new(kind::DAEMON_SETS, namespace, name);
+                add(Controller::DaemonSet, &set);
+            }
+        }
         if about.resource == kind::PODS || about.resource == kind::QUOTAS {
             for quota in self.store.list(kind::QUOTAS, Some(&about.namespace)) {
                 let name = object::name(quota);
@@ -236,6 +282,15 @@ impl Cluster {
                 let name = object::name(budget);
                 let budget = Reference::new(kind::BUDGETS, &about.namespace, name);
                 add(Controller::Disruption, &budget);
+            }
+            for service in self.store.list(kind::SERVICES, Some(&about.namespace)) {
+                let name = object::name(service);
+                let selects = endpoint_slice::selector(service)
+                    .is_some_and(|selector| selector.matches_object(&change.object));
+                if selects {
+                    let service = Reference::new(kind::SERVICES, &about.namespace, name);
+                    add(Controller::EndpointSlice, &service);
+                }
             }
         }
         if change.change == ChangeKind::Deleted {
@@ -281,6 +336,8 @@ fn responsible(resource: &str) -> Option<Controller> {
         kind::STATEFUL_SETS => Controller::StatefulSet,
         kind::DAEMON_SETS => Controller::DaemonSet,
         kind::JOBS => Controller::Job,
+        kind::CRON_JOBS => Controller::CronJob,
+        kind::SERVICES => Controller::EndpointSlice,
         kind::ROLLOUTS => Controller::Rollout,
         kind::BUDGETS => Controller::Disruption,
         kind::NAMESPACES => Controller::Namespace,

@@ -31,6 +31,11 @@ pub(crate) fn fill(kind: &Kind, object: &mut Value) {
     }
 }
 
+/// Fills in the defaults of a pod template, which custom kinds do without.
+pub(crate) fn fill_template(template: &mut Value) {
+    pod_spec(template, "/spec");
+}
+
 /// The status of a newly created object: what clients cannot set.
 pub(crate) fn first_status(kind: &Kind, object: &mut Value) {
     if !kind.status {

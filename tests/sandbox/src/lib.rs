@@ -57,6 +57,10 @@ pub struct Options {
     pub termination: Duration,
     /// The nodes that DaemonSets and the scheduler use.
     pub nodes: Vec<String>,
+    /// How many new proxies a plane admits in a second; as many as come unless told.
+    pub streams_per_second: Option<f64>,
+    /// How fast each controller may write; as fast as it can unless told.
+    pub controller_rate: Option<ControllerRate>,
     /// How long a request takes before it is applied, and again before it is answered.
     pub latency: Duration,
     /// How far watches lag behind the store.
@@ -66,6 +70,18 @@ pub struct Options {
     /// How many changes keep their objects, for watches that start at an older version and for
     /// [`Sandbox::changes`]; all of them unless told, which is too much for days.
     pub history: Option<usize>,
+}
+
+/// The limit of a controller's requests, of which only those that write are counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ControllerRate {
+    pub per_second: f64,
+    pub burst: u32,
+}
+
+impl ControllerRate {
+    /// What kube-controller-manager has unless it is told otherwise.
+    pub const KUBERNETES: Self = Self { per_second: 20.0, burst: 30 };
 }
 
 type Judge = Box<dyn FnMut(&Exchange) -> Verdict + Send>;
@@ -85,6 +101,8 @@ impl Default for Options {
             label_lag: Duration::from_millis(500),
             termination: Duration::from_millis(500),
             nodes: vec!["node-1".to_owned()],
+            streams_per_second: None,
+            controller_rate: None,
             latency: Duration::from_millis(1),
             watch_lag: Duration::from_millis(2),
             bookmark_every: Duration::from_mins(1),
@@ -112,7 +130,7 @@ impl Sandbox {
     /// `never-ready` or `crash-loop`, on all pods or only on those that the revision in
     /// `bed.revshift.dev/fails-on` injected; `bed.revshift.dev/ready-after` delays readiness by
     /// seconds. The annotation `sandbox.revshift.dev/run-for` is how many seconds a pod that is
-    /// not restarted runs, 5 by default.
+    /// not restarted runs, 5 by default; `sandbox.revshift.dev/exit-code` is how it ends.
     pub async fn run(&self) {
         controllers::run(&self.shared.cluster).await;
     }
@@ -142,6 +160,11 @@ impl Sandbox {
         } else {
             cluster.injectors_down.remove(revision);
         }
+    }
+
+    /// How many new proxies the plane of a revision has refused, having too many at once.
+    pub fn rejected_streams(&self, revision: &str) -> u64 {
+        self.cluster().nodes.streams.rejects(revision)
     }
 
     /// The object at an API path such as `/apis/apps/v1/namespaces/shop/deployments/web`.

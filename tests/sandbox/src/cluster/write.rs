@@ -85,6 +85,9 @@ impl Cluster {
             object::set(&mut object, "/metadata/generation", 1);
         }
         defaults::fill(kind, &mut object);
+        if object::text(&object, "/spec/completionMode") == "Indexed" {
+            return Err(Refusal::not_simulated("Jobs of completionMode Indexed"));
+        }
         schema::enforce(kind, &mut object)?;
         self.establish(kind, &mut object);
         if kind.resource == kind::PODS {

@@ -1,6 +1,7 @@
 //! Deployments: one ReplicaSet a template, scaled against each other by the strategy. Rollouts
 //! roll in the same way, under names of their own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, pods, progress};
 use crate::cluster::{Author, Cluster, DeleteOptions};
+use crate::defaults;
 use crate::kind;
 use crate::object;
 use crate::refusal::Refusal;
@@ -100,9 +102,12 @@ impl Sets {
         let mut all = cluster.store.controlled(kind::REPLICA_SETS, object::uid(deployment));
         // Uids are counted, so they sort by age where timestamps tie.
         all.sort_by(|one, other| object::uid(one).cmp(object::uid(other)));
-        let wanted = object::at(deployment, "/spec/template");
+        let mut wanted = object::at(deployment, "/spec/template").map(Cow::Borrowed);
+        if let (kind::ROLLOUTS, Some(template)) = (Dialect::of(deployment).resource, &mut wanted) {
+            defaults::fill_template(template.to_mut());
+        }
         let hash = Dialect::of(deployment).hash;
-        let position = all.iter().position(|set| template(set, hash).as_ref() == wanted);
+        let position = all.iter().position(|set| template(set, hash).as_ref() == wanted.as_deref());
         let new = position.map(|index| all.remove(index));
         Self { new, old: all }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Outcome, pods};
+use super::streams::{Stream, Streams};
+use super::{Outcome, pods, scheduler};
 use crate::cluster::{Author, Cluster, DeleteOptions, injected_by};
 use crate::kind;
 use crate::object;
@@ -17,12 +18,17 @@ const FAILS: &str = "bed.revshift.dev/fails";
 const FAILS_ON: &str = "bed.revshift.dev/fails-on";
 const READY_AFTER: &str = "bed.revshift.dev/ready-after";
 const RUN_FOR: &str = "sandbox.revshift.dev/run-for";
+const EXIT_CODE: &str = "sandbox.revshift.dev/exit-code";
+/// How soon the scheduler looks again at a pod that fits nowhere.
+const SCHEDULER_RETRY: Duration = Duration::from_secs(1);
 
 /// What the nodes know and the API server does not.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     lives: BTreeMap<Reference, Life>,
-    bound: usize,
+    /// How many pods the scheduler has placed.
+    pub(super) bound: usize,
+    pub(crate) streams: Streams,
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +36,7 @@ struct Life {
     uid: String,
     bound: Instant,
     stopping: Option<Instant>,
+    stream: Stream,
 }
 
 /// What the containers of a pod do at a moment.
@@ -38,6 +45,7 @@ enum State {
     Waiting { reason: &'static str, message: String, restarts: i64 },
     Running { ready: bool },
     Succeeded,
+    Failed { code: i64 },
 }
 
 pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
@@ -49,18 +57,25 @@ pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
     let known = cluster.nodes.lives.get(target).filter(|life| life.uid == object::uid(&pod));
     let mut life = match known {
         Some(life) => life.clone(),
-        None => Life { uid: object::uid(&pod).to_owned(), bound: now, stopping: None },
+        None => Life {
+            uid: object::uid(&pod).to_owned(),
+            bound: now,
+            stopping: None,
+            stream: Stream::New,
+        },
     };
     let outcome = if object::deleting(&pod) {
         stop(cluster, target, &pod, &mut life)
     } else if pods::finished(&pod) {
         Outcome::Done
     } else {
-        if object::condition(&pod, "PodScheduled").is_none() && !adopted(&pod) {
-            bind(cluster, target, &pod);
+        if !object::condition_holds(&pod, "PodScheduled") && !adopted(&pod) {
+            if !scheduler::schedule(cluster, target, &pod) {
+                return Outcome::After(SCHEDULER_RETRY);
+            }
             life.bound = now;
         }
-        advance(cluster, target, &pod, &life)
+        advance(cluster, target, &pod, &mut life)
     };
     if cluster.store.get(target).is_some() {
         cluster.nodes.lives.insert(target.clone(), life);
@@ -71,19 +86,6 @@ pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
 /// A fixture that came with a status of its own stays as it was put.
 fn adopted(pod: &Value) -> bool {
     object::text(pod, "/status/phase") == "Running"
-}
-
-fn bind(cluster: &mut Cluster, target: &Reference, pod: &Value) {
-    let nodes = &cluster.options.nodes;
-    let node = nodes.get(cluster.nodes.bound % nodes.len().max(1)).cloned();
-    let node = node.unwrap_or_else(|| "node-1".to_owned());
-    cluster.bind(target, &node);
-    if object::text(pod, "/spec/nodeName").is_empty() {
-        cluster.nodes.bound += 1;
-        let message =
-            format!("Successfully assigned {}/{} to {node}", target.namespace, target.name);
-        cluster.event(pod, "Normal", "Scheduled", &message, "default-scheduler");
-    }
 }
 
 fn stop(cluster: &mut Cluster, target: &Reference, pod: &Value, life: &mut Life) -> Outcome {
@@ -103,15 +105,22 @@ fn stop(cluster: &mut Cluster, target: &Reference, pod: &Value, life: &mut Life)
     Outcome::Done
 }
 
-fn advance(cluster: &mut Cluster, target: &Reference, pod: &Value, life: &Life) -> Outcome {
+fn advance(cluster: &mut Cluster, target: &Reference, pod: &Value, life: &mut Life) -> Outcome {
     if adopted(pod) && object::condition(pod, "PodScheduled").is_none() {
         return Outcome::Done;
     }
     let age = Instant::now().saturating_duration_since(life.bound);
-    let (state, next) = behave(pod, age, cluster.options.pod_ready_after);
+    let (mut state, mut next) = behave(pod, age, cluster.options.pod_ready_after);
+    if matches!(state, State::Running { ready: true })
+        && let Some(at) = connect(cluster, pod, life)
+    {
+        // Without its configuration the sidecar is not ready, and neither is the pod.
+        state = State::Running { ready: false };
+        let at = at.saturating_duration_since(life.bound);
+        next = Some(next.map_or(at, |next| next.min(at)));
+    }
     let stamp = cluster.stamp();
-    let address = u64::from_str_radix(life.uid.split('-').next().unwrap_or_default(), 16);
-    let address = address.unwrap_or_default();
+    let address = serial(&life.uid);
     let address = format!("10.{}.{}.{}", 100 + address / 65536, address / 256 % 256, address % 256);
     let present = object::text(pod, "/status/phase").to_owned();
     cluster.update_status(target, "kubelet", |pod| show(pod, &state, &address, &stamp));
@@ -124,6 +133,25 @@ fn advance(cluster: &mut Cluster, target: &Reference, pod: &Value, life: &Life) 
     match next {
         Some(at) => Outcome::After(at.saturating_sub(age)),
         None => Outcome::Done,
+    }
+}
+
+/// The number that a uid begins with.
+fn serial(uid: &str) -> u64 {
+    let first = uid.split('-').next().unwrap_or_default();
+    u64::from_str_radix(first, 16).unwrap_or_default()
+}
+
+/// Brings a pod's sidecar to its plane; gives when to look again if it is not there yet.
+fn connect(cluster: &mut Cluster, pod: &Value, life: &mut Life) -> Option<Instant> {
+    let per_second = cluster.options.streams_per_second?;
+    let revision = injected_by(pod)?;
+    let now = Instant::now();
+    let salt = serial(&life.uid).wrapping_mul(0x9e37);
+    life.stream = cluster.nodes.streams.connect(&revision, per_second, life.stream, salt, now);
+    match life.stream {
+        Stream::Admitted(at) | Stream::Refused { again: at, .. } if at > now => Some(at),
+        _ => None,
     }
 }
 
@@ -156,8 +184,17 @@ fn run(pod: &Value, age: Duration, start: Duration) -> (State, Option<Duration>)
     if object::text(pod, "/spec/restartPolicy") != "Always" {
         let run_for = seconds(object::annotation(pod, RUN_FOR)).unwrap_or(Duration::from_secs(5));
         let end = start + run_for;
-        if age >= end {
+        let code = object::annotation(pod, EXIT_CODE).and_then(|code| code.parse().ok());
+        let code: i64 = code.unwrap_or_default();
+        if age >= end && code == 0 {
             return (State::Succeeded, None);
+        }
+        if age >= end {
+            return if object::text(pod, "/spec/restartPolicy") == "OnFailure" {
+                crash(pod, age, end)
+            } else {
+                (State::Failed { code }, None)
+            };
         }
         return (State::Running { ready: true }, Some(end));
     }
@@ -208,6 +245,7 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
         State::Creating | State::Waiting { .. } => ("Pending", false),
         State::Running { ready } => ("Running", *ready),
         State::Succeeded => ("Succeeded", false),
+        State::Failed { .. } => ("Failed", false),
     };
     object::set(pod, "/status/phase", phase);
     object::default(pod, "/status/startTime", now);
@@ -220,6 +258,7 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
     let ready_text = if ready { "True" } else { "False" };
     let why = match state {
         State::Succeeded => "PodCompleted",
+        State::Failed { .. } => "PodFailed",
         _ => "ContainersNotReady",
     };
     object::set_condition(pod, json!({ "type": "Initialized", "status": "True" }), now);
@@ -235,7 +274,7 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
     for (index, container) in object::list(pod, "/spec/containers").iter().enumerate() {
         // The sidecar is well even where the application is not.
         let sidecar = object::text(container, "/name") == "istio-proxy";
-        let failing = !sidecar || matches!(state, State::Creating | State::Succeeded);
+        let failing = !sidecar || !matches!(state, State::Waiting { .. } | State::Running { .. });
         let since = before
             .get(index)
             .map(|one| object::text(one, "/state/running/startedAt"))
@@ -248,9 +287,9 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
                 json!({ "waiting": { "reason": reason, "message": message } })
             }
             State::Waiting { .. } | State::Running { .. } => running,
-            State::Succeeded => json!({ "terminated": {
-                "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": now,
-            } }),
+            State::Succeeded => ended(0, "Completed", since, now),
+            State::Failed { code } if !sidecar => ended(*code, "Error", since, now),
+            State::Failed { .. } => ended(0, "Completed", since, now),
         };
         let restarts = match state {
             State::Waiting { restarts, .. } if failing => *restarts,
@@ -273,4 +312,10 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
         statuses.push(status);
     }
     object::set(pod, "/status/containerStatuses", statuses);
+}
+
+fn ended(code: i64, reason: &str, since: &str, now: &str) -> Value {
+    json!({ "terminated": {
+        "exitCode": code, "reason": reason, "startedAt": since, "finishedAt": now,
+    } })
 }
