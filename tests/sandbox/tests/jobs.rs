@@ -76,7 +76,8 @@ async fn a_failing_job_backs_off_longer_and_longer() {
     let starts: Vec<_> = sandbox
         .changes()
         .into_iter()
-        .filter(|one| one.reference.resource == "pods" && one.change == ChangeKind::Added)
+        .filter(|one| one.reference.resource == "pods" && one.reference.namespace == "batch")
+        .filter(|one| one.change == ChangeKind::Added)
         .map(|one| one.time)
         .collect();
     let gaps: Vec<_> =
