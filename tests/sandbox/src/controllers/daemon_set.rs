@@ -39,12 +39,14 @@ pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
     }
     let Ok(revision) = revisions::current(cluster, &set) else { return Outcome::Retry };
     let hash = revisions::hash(&revision).to_owned();
-    let mut result = manage(cluster, &View::of(cluster, &set, &hash));
-    if object::text(&set, "/spec/updateStrategy/type") != "OnDelete" {
-        result = result.and(update(cluster, &View::of(cluster, &set, &hash)));
-    }
+    let managed = manage(cluster, &View::of(cluster, &set, &hash));
+    let updated = if object::text(&set, "/spec/updateStrategy/type") == "OnDelete" {
+        Ok(())
+    } else {
+        update(cluster, &View::of(cluster, &set, &hash))
+    };
     let slow = report(cluster, target, &View::of(cluster, &set, &hash));
-    match result {
+    match managed.and(updated) {
         Err(_) => Outcome::Retry,
         Ok(()) if slow => Outcome::After(Duration::from_secs(1)),
         Ok(()) => Outcome::Done,

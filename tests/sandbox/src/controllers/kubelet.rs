@@ -287,9 +287,8 @@ fn show(pod: &mut Value, state: &State, address: &str, now: &str) {
                 json!({ "waiting": { "reason": reason, "message": message } })
             }
             State::Waiting { .. } | State::Running { .. } => running,
-            State::Succeeded => ended(0, "Completed", since, now),
             State::Failed { code } if !sidecar => ended(*code, "Error", since, now),
-            State::Failed { .. } => ended(0, "Completed", since, now),
+            State::Succeeded | State::Failed { .. } => ended(0, "Completed", since, now),
         };
         let restarts = match state {
             State::Waiting { restarts, .. } if failing => *restarts,

@@ -115,21 +115,21 @@ fn field(text: &str, least: u32, most: u32, names: &[&str]) -> Result<u64, Strin
             Some((range, step)) => (range, number(step, &[], 0)?),
             None => (part, 1),
         };
-        let base = if names.len() == 12 { 1 } else { 0 };
-        let (first, last) = match range {
+        let base = u32::from(names.len() == 12);
+        let (from, until) = match range {
             "*" | "?" => (least, most.min(if names.len() == 7 { 6 } else { most })),
             range => match range.split_once('-') {
-                Some((first, last)) => (number(first, names, base)?, number(last, names, base)?),
+                Some((from, until)) => (number(from, names, base)?, number(until, names, base)?),
                 // `5/15` goes on to the end.
                 None if part.contains('/') => (number(range, names, base)?, most),
                 None => (number(range, names, base)?, number(range, names, base)?),
             },
         };
-        if first < least || last > most || first > last || step == 0 {
+        if from < least || until > most || from > until || step == 0 {
             return Err(format!("not within {least}-{most}: {part}"));
         }
         let step = usize::try_from(step).unwrap_or(usize::MAX);
-        bits |= (first..=last).step_by(step).fold(0, |bits, value| bits | 1_u64 << value);
+        bits |= (from..=until).step_by(step).fold(0, |bits, value| bits | 1_u64 << value);
     }
     Ok(bits)
 }
