@@ -22,8 +22,41 @@ pub trait Bed {
     /// Makes the injection webhooks of a revision unreachable, or reachable again.
     fn set_injector_down(&self, revision: &str, down: bool) -> LocalBoxFuture<'_, Result<()>>;
 
-    /// How long a condition may take to hold.
+    /// How long a condition may take to hold. Only what hangs reaches it.
     fn patience(&self) -> Duration;
+
+    /// Why this cluster gives a scenario no such power; nothing where it does.
+    fn lacks(&self, _power: Power) -> Option<String> {
+        None
+    }
+}
+
+/// What a scenario can do only to a cluster that is there for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Power {
+    /// Pods fail as their labels say.
+    FailingPods,
+    /// [`Bed::set_injector_down`].
+    Outages,
+    /// The status that the operator of a plane writes is the scenario's to write.
+    PlaneStatus,
+}
+
+/// A scenario was not told, as the cluster lacks a power that it needs.
+#[derive(Debug)]
+pub struct Lacking(String);
+
+impl std::fmt::Display for Lacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lacking {}
+
+/// Ends a scenario, before it has done anything, on a cluster without this power.
+pub(crate) fn require(bed: &dyn Bed, power: Power) -> Result<()> {
+    bed.lacks(power).map_or(Ok(()), |reason| Err(Lacking(reason).into()))
 }
 
 /// A running server.

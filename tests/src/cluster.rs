@@ -1,6 +1,6 @@
 //! What scenarios put into a cluster and look at in it, through any Kubernetes client.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Power, require};
 use crate::session::until;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -91,6 +91,7 @@ pub(crate) async fn release<T>(
 
 /// An application whose pods fail in that way on the new plane, and only there.
 pub(crate) async fn failing_application(bed: &dyn Bed, name: &str, how: &str) -> Result<()> {
+    require(bed, Power::FailingPods)?;
     application_with(bed, name, &[(FAILS, how), (FAILS_ON, NEW)]).await
 }
 
@@ -305,6 +306,6 @@ fn workload(kind: &str, namespace: &str, name: &str, mut spec: Value) -> Value {
 pub(crate) fn pod_template(app: &str) -> Value {
     json!({
         "metadata": { "labels": { "app": app } },
-        "spec": { "containers": [{ "name": "app", "image": "example.com/app:1" }] },
+        "spec": { "containers": [{ "name": "app", "image": "registry.k8s.io/pause:3.10" }] },
     })
 }

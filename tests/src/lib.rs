@@ -6,11 +6,12 @@
 mod api;
 mod bed;
 mod cluster;
+pub mod exchanges;
 mod history;
 mod mesh;
 mod scenarios;
 mod session;
 
-pub use bed::{Bed, Output, Replica};
+pub use bed::{Bed, Lacking, Output, Power, Replica};
 pub use cluster::{NEW, OLD};
 pub use scenarios::{SCENARIOS, Scenario};

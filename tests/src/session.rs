@@ -213,9 +213,18 @@ impl<'a> Session<'a> {
 pub(crate) async fn until<T>(
     bed: &dyn Bed,
     what: impl Display,
+    check: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    until_within(bed.patience(), what, check).await
+}
+
+/// Waits until `check` succeeds, at most so long.
+pub(crate) async fn until_within<T>(
+    patience: Duration,
+    what: impl Display,
     mut check: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
-    let deadline = Instant::now() + bed.patience();
+    let deadline = Instant::now() + patience;
     loop {
         match check().await {
             Ok(value) => return Ok(value),

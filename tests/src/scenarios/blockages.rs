@@ -1,7 +1,7 @@
 //! Clusters that admit no new pods: quota, injector, plane.
 
 use crate::api::MoveState;
-use crate::bed::Bed;
+use crate::bed::{Bed, Power, require};
 use crate::cluster::{
     NEW, OLD, application, create, deployment, expect_injected, expect_label, held_application,
     namespace, ready, until_injected,
@@ -59,6 +59,7 @@ pub(crate) async fn a_quota_without_room_fails_the_move(bed: &dyn Bed) -> Result
 
 /// The new plane's webhook does not answer, so that its pods cannot be created.
 pub(crate) async fn a_webhook_that_is_down_fails_the_move(bed: &dyn Bed) -> Result<()> {
+    require(bed, Power::Outages)?;
     let client = bed.client();
     application(bed, "unhooked").await?;
     let session = Session::start(bed).await?;
@@ -78,6 +79,7 @@ pub(crate) async fn a_webhook_that_is_down_fails_the_move(bed: &dyn Bed) -> Resu
 
 /// A target that is not Available takes no new migration, nor a waiting one, nor a rollback.
 pub(crate) async fn a_plane_that_is_not_available_takes_nothing(bed: &dyn Bed) -> Result<()> {
+    require(bed, Power::PlaneStatus)?;
     let client = bed.client();
     held_application(bed, "ill-a").await?;
     application(bed, "ill-b").await?;

@@ -1,7 +1,7 @@
 //! Rollouts that do not succeed, and ways out.
 
 use crate::api::MoveState;
-use crate::bed::Bed;
+use crate::bed::{Bed, Power, require};
 use crate::cluster::{
     FAILS, FAILS_ON, NEW, OLD, application, create, edit, expect_injected, expect_label,
     failing_application, mend, namespace, ready, stateful_set, until_injected, with_pod_label,
@@ -80,8 +80,8 @@ pub(crate) async fn failures_are_told_apart_and_rolled_back_together(bed: &dyn B
 /// Only the failed namespace goes back, although its rollout is stuck; the rest stays moved.
 pub(crate) async fn a_stuck_namespace_is_rolled_back_alone(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    application(bed, "alone-a").await?;
     failing_application(bed, "alone-b", "never-ready").await?;
+    application(bed, "alone-a").await?;
     application(bed, "alone-c").await?;
     let session = Session::start(bed).await?;
     let id = session.migrate_in_vain(&["alone-a", "alone-b", "alone-c"], &["RS3005"]).await?;
@@ -125,6 +125,7 @@ pub(crate) async fn a_deployments_own_deadline_is_kept(bed: &dyn Bed) -> Result<
 /// An ordered StatefulSet does not replace its broken pod by itself, whatever its template says:
 /// somebody deletes the pod, and the retry goes on from there. So on the way there and back.
 pub(crate) async fn a_stuck_stateful_set_needs_a_hand(bed: &dyn Bed) -> Result<()> {
+    require(bed, Power::FailingPods)?;
     let client = bed.client();
     for name in ["ordered-a", "ordered-b"] {
         namespace(&client, name, &[("istio.io/rev", OLD)]).await?;

@@ -1,7 +1,7 @@
 //! What a move leaves as it is, and says so.
 
 use crate::api::{self, MoveState};
-use crate::bed::Bed;
+use crate::bed::{Bed, Power, require};
 use crate::cluster::{
     FAILS, NEW, OLD, application, create, daemon_set, deployment, expect_label, pod_template,
     with_pod_label,
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 /// Jobs, bare pods and what has no replicas stay; what asked for no sidecar is not even mentioned.
 pub(crate) async fn leftovers_are_told_and_left(bed: &dyn Bed) -> Result<()> {
+    // Its Jobs must not end meanwhile.
+    require(bed, Power::FailingPods)?;
     let client = bed.client();
     application(bed, "left").await?;
     create::<Deployment>(&client, deployment("left", "asleep", 0)).await?;

@@ -1,14 +1,12 @@
 //! A bed: one cluster, its Istio planes and the run directory, all gone when it is dropped. Beds
 //! share nothing but the cache of programs, so that several can run side by side.
 
-mod revshift;
+mod stage;
 
 use std::{
     collections::BTreeMap,
     env, fmt,
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,14 +30,12 @@ use crate::{
     ports,
     process::{self, Usage, Watchdog},
     product::Product,
+    programs::{Programs, output},
     proxies::Proxies,
 };
 
 /// How often a start is tried when another program takes a port first.
 const TRIES: usize = 3;
-
-/// So many logs of revshift's programs a failed test's report has room for.
-const LAST: usize = 4;
 
 /// How a bed is started.
 #[derive(Clone, Debug, Default)]
@@ -62,13 +58,11 @@ pub struct RealBed {
     run_dir: TempDir,
     keep: bool,
     binaries: Binaries,
-    product: Option<Product>,
-    /// Logs of revshift's programs, oldest first.
-    product_logs: Mutex<Vec<PathBuf>>,
+    programs: Programs,
 }
 
 /// What a webhook that works again may take to be called again.
-const REACHABLE: Duration = Duration::from_secs(30);
+const REACHABLE: Duration = Duration::from_mins(2);
 
 impl RealBed {
     /// Starts a cluster without Istio.
@@ -95,13 +89,19 @@ impl RealBed {
             Ok(cluster) => Ok(Ok(Self {
                 proxies: Proxies::start(cluster.client.clone()),
                 planes: Mutex::default(),
+                keep,
+                binaries: options.binaries.clone(),
+                programs: Programs {
+                    product,
+                    kubeconfig: cluster.kubeconfig.clone(),
+                    run_dir: run_dir.path().to_owned(),
+                    watchdog: Arc::clone(&watchdog),
+                    environment: false,
+                    logs: Mutex::default(),
+                },
                 cluster,
                 watchdog,
                 run_dir,
-                keep,
-                binaries: options.binaries.clone(),
-                product,
-                product_logs: Mutex::default(),
             })),
             Err(error) => {
                 let text = format!("{error:#}");
@@ -273,19 +273,6 @@ impl RealBed {
         until(&what, REACHABLE, async || istiod::inject(&self.client(), revision).await).await
     }
 
-    /// Starts every istiod that a failed scenario left stopped.
-    pub async fn start_istiods(&self) -> Result<()> {
-        let stopped = {
-            let planes = self.planes();
-            let stopped = planes.iter().filter(|(_, it)| it.process.is_none());
-            stopped.map(|(revision, _)| revision.clone()).collect::<Vec<_>>()
-        };
-        for revision in stopped {
-            self.start_istiod(&revision).await?;
-        }
-        Ok(())
-    }
-
     /// What each process holds in memory now.
     pub fn usage(&self) -> Vec<Usage> {
         let mut usage = self.cluster.usage();
@@ -296,26 +283,15 @@ impl RealBed {
     /// The ends of all logs, for a failed test's report; of revshift's own programs, the last.
     pub fn log_tails(&self) -> Vec<(String, String)> {
         let mut logs = self.cluster.logs();
-        let product = self.product_logs();
-        logs.extend_from_slice(&product[product.len().saturating_sub(LAST)..]);
-        drop(product);
+        logs.extend(self.programs.latest());
         for installed in self.planes().values() {
             logs.extend(installed.process.as_ref().map(|process| process.log().to_owned()));
         }
-        logs.iter()
-            .map(|log| {
-                let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (name, process::tail(log))
-            })
-            .collect()
+        process::tails(&logs)
     }
 
     fn planes(&self) -> MutexGuard<'_, BTreeMap<String, Installed>> {
         self.planes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn product_logs(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.product_logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn surroundings(&self) -> Surroundings<'_> {
@@ -340,18 +316,6 @@ impl fmt::Debug for RealBed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RealBed").field("run_dir", &self.run_dir()).finish_non_exhaustive()
     }
-}
-
-/// Runs a program to its end, without input.
-async fn output(command: &mut Command) -> Result<Output> {
-    let output = command.stdin(Stdio::null()).output().await?;
-    // A signal is told as a shell tells it.
-    let signal = output.status.signal().map(|signal| 128 + signal);
-    Ok(Output {
-        status: output.status.code().or(signal).context("it ended without a status")?,
-        stdout: String::from_utf8(output.stdout).context("its output is no UTF-8")?,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }
 
 fn unknown(revision: &str) -> String {

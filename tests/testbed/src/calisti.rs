@@ -86,7 +86,7 @@ pub(crate) async fn install(client: &Client) -> Result<()> {
     let name = crd["metadata"]["name"].as_str().unwrap_or_default();
     crds.patch(name, &PatchParams::apply(OWNER), &Patch::Apply(&crd)).await?;
     let planes = api(client);
-    until("the IstioControlPlane kind", Duration::from_secs(30), async || {
+    until("the IstioControlPlane kind", Duration::from_mins(2), async || {
         planes.list(&kube::api::ListParams::default()).await.context("not served yet")
     })
     .await?;

@@ -203,7 +203,7 @@ fn write_kubeconfig(path: &Path, pki: &Path, api: SocketAddr) -> Result<()> {
     fs::write(path, serde_norway::to_string(&kubeconfig)?).context("cannot write the kubeconfig")
 }
 
-async fn connect(kubeconfig: &Path) -> Result<Client> {
+pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;

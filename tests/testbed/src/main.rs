@@ -1,17 +1,21 @@
 //! `revshift-testbed`: builds the real test bed, holds one up, or runs the scenarios on it.
 
 mod output;
+mod record;
 mod scenarios;
+mod stage;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use revshift_testbed::{Binaries, ControlPlane, Options, Plane, Product, RealBed};
+use revshift_testbed::{Binaries, ForeignCluster, Plane, Product, VARIABLE};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
+
+use crate::{scenarios::Story, stage::Outcome};
 
 /// revshift's real test bed: Kubernetes, KWOK and istiods from pinned Go modules.
 #[derive(Debug, Parser)]
@@ -26,9 +30,18 @@ enum Command {
     Build,
     /// Start a bed with two planes and bookinfo, and hold it until Ctrl-C.
     Up,
-    /// Build, start a bed, and run the scenarios on it.
+    /// Build, start beds, and run the scenarios on them; with REVSHIFT_TEST_KUBECONFIG, those that
+    /// run on any cluster on the one that it names.
     Test {
         /// Run only scenarios whose name contains this.
+        filter: Option<String>,
+        /// How many beds share the scenarios.
+        #[arg(long, default_value_t = 2)]
+        beds: usize,
+    },
+    /// Record the exchanges in tests/exchanges anew, on a bed without planes.
+    Record {
+        /// Record only files whose path contains this.
         filter: Option<String>,
     },
 }
@@ -55,7 +68,12 @@ async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Build => build().await.map(|()| ExitCode::SUCCESS),
         Command::Up => up().await,
-        Command::Test { filter } => test(filter.as_deref().unwrap_or_default()).await,
+        Command::Test { filter, beds } => test(filter.as_deref().unwrap_or_default(), beds).await,
+        Command::Record { filter } => {
+            build().await?;
+            let recorded = record::record(filter.as_deref().unwrap_or_default()).await;
+            recorded.map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -63,19 +81,8 @@ async fn build() -> Result<()> {
     Binaries::default().build(output::built).await
 }
 
-/// Starts a bed as Calisti's upgrade procedure finds a cluster.
-async fn start(product: Option<Product>) -> Result<RealBed> {
-    let start = Instant::now();
-    let bed = RealBed::start(&Options { product, ..Options::default() }).await?;
-    output::step("cluster", start.elapsed());
-    let start = Instant::now();
-    bed.install_calisti(&ControlPlane::of_procedure()).await?;
-    output::step("two planes", start.elapsed());
-    Ok(bed)
-}
-
 async fn up() -> Result<ExitCode> {
-    let bed = start(None).await?;
+    let bed = stage::new_bed(None).await?;
     let start = Instant::now();
     let old = Plane::calisti("cp-v113x", "1.13.5").revision();
     bed.namespace("smm-demo", &[("istio.io/rev", &old)]).await?;
@@ -88,18 +95,27 @@ async fn up() -> Result<ExitCode> {
     std::future::pending().await
 }
 
-async fn test(filter: &str) -> Result<ExitCode> {
-    build().await?;
+async fn test(filter: &str, beds: usize) -> Result<ExitCode> {
+    let start = Instant::now();
+    let outcomes = if let Some(kubeconfig) = env::var_os(VARIABLE) {
+        let cluster = ForeignCluster::connect(kubeconfig.into(), &product().await?).await?;
+        stage::on_foreign(&cluster, Story::shared(filter)).await
+    } else {
+        build().await?;
+        stage::on_beds(beds, &product().await?, Story::all(filter)).await?
+    };
+    output::summary(&outcomes);
+    output::step("to the end", start.elapsed());
+    let good = |outcome: &Outcome| !matches!(outcome, Outcome::Failed(_));
+    let passed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| good(outcome));
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn product() -> Result<Product> {
     let start = Instant::now();
     let product = Product::build().await?;
     output::step("build of revshift", start.elapsed());
-    let bed = self::start(Some(product)).await?;
-    if bed.is_kept() {
-        output::kept(&bed);
-    }
-    let passed = scenarios::run(&bed, filter).await;
-    output::usage(&bed.usage());
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(product)
 }
 
 async fn interrupted() -> Result<()> {

@@ -2,9 +2,11 @@
 //! errors on standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program's only way to speak")]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use revshift_testbed::{Built, RealBed, Usage};
+
+use crate::stage::{Outcome, Outcomes};
 
 /// One program of a build.
 pub(crate) fn built(program: &Built) {
@@ -79,9 +81,38 @@ pub(crate) fn kept(bed: &RealBed) {
     eprintln!("the run directory stays: {}", bed.run_dir().display());
 }
 
-/// The last line of a run.
-pub(crate) fn summary(passed: usize, failed: usize) {
-    println!("{passed} passed, {failed} failed");
+/// One that the cluster lacks something for.
+pub(crate) fn skipped(name: &str, reason: &str) {
+    println!("skip   {name}: {reason}");
+}
+
+/// One file of exchanges.
+pub(crate) fn recorded(file: &Path, exchanges: usize) {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    println!("recorded {name:24} {exchanges} exchanges");
+}
+
+/// The last lines of a run: what failed, what is not to be overlooked, and the counts.
+pub(crate) fn summary(outcomes: &Outcomes) {
+    let (mut passed, mut skipped, mut flaky, mut failed) = (0, 0, 0, 0);
+    for (name, outcome) in outcomes {
+        match outcome {
+            Outcome::Passed => passed += 1,
+            Outcome::Skipped => skipped += 1,
+            Outcome::Flaky { first, second } => {
+                flaky += 1;
+                println!(
+                    "!!!!!! FLAKY {name}: it passed on a new bed ({}), but failed before: {first}",
+                    seconds(*second)
+                );
+            }
+            Outcome::Failed(error) => {
+                failed += 1;
+                println!("!!!!!! FAILED {name}: {error}");
+            }
+        }
+    }
+    println!("{passed} passed, {skipped} skipped, {flaky} FLAKY, {failed} failed");
 }
 
 /// Why the program fails.

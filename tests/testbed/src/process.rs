@@ -21,7 +21,7 @@ use crate::deadline::{until, until_while};
 const TAIL: (usize, usize) = (12, 300);
 
 /// Generous for a loaded machine; a start takes seconds.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(3);
 
 /// Keeps the ids that come as `+ID` and `-ID` lines, and asks that of a `!ID` line to end. Its first
 /// argument is a folder to remove when the harness ended before it could do so.
@@ -194,6 +194,12 @@ pub(crate) async fn ready<T>(
         }
         (result, _) => result,
     }
+}
+
+/// The ends of log files, each under its name.
+pub(crate) fn tails(logs: &[PathBuf]) -> Vec<(String, String)> {
+    let name = |log: &Path| log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    logs.iter().map(|log| (name(log), tail(log))).collect()
 }
 
 /// The last lines of a log file.

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::process::{self, Process};
 
 /// A server that shuts down gives its streams some seconds to end.
-const FAREWELL: Duration = Duration::from_secs(15);
+const FAREWELL: Duration = Duration::from_mins(1);
 
 /// A running server.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Calisti's procedure for upgrading business applications, from its first sentence to its last,
 //! with revshift beside kubectl.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -17,14 +15,12 @@ use super::{
     workloads::{NEW, OLD, PATIENCE, arrive, connected, labels, on_plane, put, workload},
 };
 
-const LIMIT: Duration = Duration::from_mins(3);
 const NAMESPACE: &str = "smm-demo";
 /// Six of bookinfo, two of the StatefulSet, and one of the DaemonSet on the only node.
 const PODS: usize = 9;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "procedure/smm_demo_moves_is_rolled_back_and_moves_again",
-    limit: LIMIT,
     run: |bed| procedure(bed).boxed_local(),
 }];
 

@@ -2,8 +2,6 @@
 //! revshift's CRDs is served as far as that goes, until somebody installs them. So these come
 //! before any server that installs them itself.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
 use revshift_testbed::{RealBed, until};
@@ -17,26 +15,19 @@ use super::{
     workloads::{NEW, OLD, PATIENCE, arrive, deployment, put},
 };
 
-const LIMIT: Duration = Duration::from_mins(1);
 /// As the server's own types give it; users install it with kubectl.
 const CRDS: &str = include_str!("../../../../deploy/crds.yaml");
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "startup/an_open_address_is_refused",
-        limit: LIMIT,
         run: |bed| open_address(bed).boxed_local(),
     },
     Scenario {
         name: "startup/a_missing_namespace_is_refused",
-        limit: LIMIT,
         run: |bed| missing_namespace(bed).boxed_local(),
     },
-    Scenario {
-        name: "startup/crds_may_come_later",
-        limit: LIMIT,
-        run: |bed| late_crds(bed).boxed_local(),
-    },
+    Scenario { name: "startup/crds_may_come_later", run: |bed| late_crds(bed).boxed_local() },
 ];
 
 async fn open_address(bed: &RealBed) -> Result<()> {

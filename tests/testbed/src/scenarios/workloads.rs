@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(crate) const OLD: &str = "cp-v113x.istio-system";
 pub(crate) const NEW: &str = "cp-v115x.istio-system";
 /// What a condition on a busy bed may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A workload of the group apps with one container.
 pub(crate) fn workload(kind: &str, name: &str, mut spec: Value) -> Value {

@@ -1,0 +1,59 @@
+//! The bed as revshift's scenarios see it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::{FutureExt as _, future::LocalBoxFuture};
+use kube::Client;
+use revshift_tests::{Bed, Output, Replica};
+
+use super::RealBed;
+use crate::replica::RealReplica;
+
+/// So long nothing takes on the slowest machine that is any use.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+impl RealBed {
+    /// Starts a server on the bed's cluster with these options beside the kubeconfig, and waits
+    /// until it says where it listens.
+    pub async fn launch(&self, options: &[&str]) -> Result<RealReplica> {
+        self.programs.launch(options).await
+    }
+
+    /// Starts a server as every scenario does, which listens on `address`, and waits until it
+    /// serves.
+    pub async fn serve(&self, address: &str) -> Result<RealReplica> {
+        self.programs.serve(address).await
+    }
+
+    /// Runs a server that is to end by itself.
+    pub async fn refused_server(&self, options: &[&str]) -> Result<Output> {
+        self.programs.refused_server(options).await
+    }
+}
+
+impl Bed for RealBed {
+    fn client(&self) -> Client {
+        self.client()
+    }
+
+    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>> {
+        async { Ok(Box::new(self.serve("127.0.0.1:0").await?) as Box<dyn Replica>) }.boxed_local()
+    }
+
+    fn revshift(&self, args: Vec<String>) -> LocalBoxFuture<'_, Result<Output>> {
+        async move { self.programs.revshift(&args).await }.boxed_local()
+    }
+
+    fn set_injector_down(&self, revision: &str, down: bool) -> LocalBoxFuture<'_, Result<()>> {
+        let revision = revision.to_owned();
+        async move {
+            if down { self.stop_istiod(&revision) } else { self.start_istiod(&revision).await }
+        }
+        .boxed_local()
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+}
