@@ -82,7 +82,7 @@ fn answer(
                 Ok(Reply::Json(201, present(kind, &created, request.metadata_only())))
             }
             "deletecollection" => delete_all(cluster, request, route, kind, author),
-            _ => Err(unknown_method(request)),
+            _ => Err(unknown_method()),
         };
     };
     let reference = Reference::new(&kind.resource, namespace, name);
@@ -116,7 +116,8 @@ fn answer(
         }
         "update" => {
             let next = body(request)?;
-            if kind.custom && object::version(&next).is_empty() {
+            let guarded = kind.custom || kind.resource == kind::LEASES;
+            if guarded && object::version(&next).is_empty() {
                 let why = "Invalid value: 0: must be specified for an update";
                 return Err(Refusal::invalid(kind, name, "metadata.resourceVersion", why));
             }
@@ -130,7 +131,7 @@ fn answer(
             });
         }
         "delete" => return delete(cluster, request, kind, &reference, author),
-        _ => return Err(unknown_method(request)),
+        _ => return Err(unknown_method()),
     };
     Ok(Reply::Json(200, present(kind, &stored, request.metadata_only())))
 }
@@ -255,10 +256,9 @@ pub(crate) fn present(kind: &Kind, object: &Value, metadata_only: bool) -> Value
     shown
 }
 
-fn unknown_method(request: &Request) -> Refusal {
-    Refusal::new(
-        405,
-        "MethodNotAllowed",
-        format!("{} is not supported on {}", request.method, request.path),
-    )
+fn unknown_method() -> Refusal {
+    let message = "the server does not allow this method on the requested resource";
+    let mut refusal = Refusal::new(405, "MethodNotAllowed", message);
+    refusal.details = json!({});
+    refusal
 }

@@ -23,6 +23,7 @@ pub(crate) const DAEMON_SETS: &str = "daemonsets.apps";
 pub(crate) const REVISIONS: &str = "controllerrevisions.apps";
 pub(crate) const JOBS: &str = "jobs.batch";
 pub(crate) const CRON_JOBS: &str = "cronjobs.batch";
+pub(crate) const LEASES: &str = "leases.coordination.k8s.io";
 pub(crate) const BUDGETS: &str = "poddisruptionbudgets.policy";
 pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
 pub(crate) const ROLLOUTS: &str = "rollouts.argoproj.io";

@@ -55,8 +55,25 @@ impl Refusal {
         };
         let message = format!("{subject} \"{name}\" is invalid: {field}: {why}");
         let mut refusal = Self::about(kind, name, 422, "Invalid", &message);
+        // What is invalid is the object, not the resource that it was sent to.
+        refusal.details["kind"] = json!(kind.kind);
+        if name.is_empty() {
+            object::remove(&mut refusal.details, "/name");
+        }
         refusal.details["causes"] =
-            json!([{ "reason": "FieldValueInvalid", "message": why, "field": field }]);
+            json!([{ "reason": cause(why), "message": why, "field": field }]);
+        refusal
+    }
+
+    /// Options of a list that do not fit together.
+    pub(crate) fn invalid_list_options(field: &str, why: &str) -> Self {
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}");
+        let mut refusal = Self::new(422, "Invalid", message);
+        refusal.details = json!({
+            "group": "meta.k8s.io",
+            "kind": "ListOptions",
+            "causes": [{ "reason": cause(why), "message": why, "field": field }],
+        });
         refusal
     }
 
@@ -115,5 +132,22 @@ impl Refusal {
             details["group"] = json!(kind.group);
         }
         Self { code, reason, message: message.to_owned(), details }
+    }
+}
+
+/// The reason that goes with the words of a fault.
+fn cause(why: &str) -> &'static str {
+    if why.starts_with("Required value") {
+        "FieldValueRequired"
+    } else if why.starts_with("Unsupported value") {
+        "FieldValueNotSupported"
+    } else if why.starts_with("Too many") {
+        "FieldValueTooMany"
+    } else if why.starts_with("Forbidden") {
+        "FieldValueForbidden"
+    } else if why.contains("must be of type") {
+        "FieldValueTypeInvalid"
+    } else {
+        "FieldValueInvalid"
     }
 }

@@ -82,8 +82,18 @@ fn check(schema: &Value, value: &Value, path: &str) -> Option<(String, String)> 
         _ => true,
     };
     if !fits {
+        // Of the value itself, a real API server says only the type.
+        let found = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_f64() => "number",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
         return problem(format!(
-            "Invalid value: {value}: {path} in body must be of type {wanted}: {value}"
+            "Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\""
         ));
     }
     if let Some(choices) = schema.get("enum").and_then(Value::as_array)
@@ -112,10 +122,23 @@ fn check(schema: &Value, value: &Value, path: &str) -> Option<(String, String)> 
         let limit = |pointer: &str| object::at(schema, pointer).and_then(Value::as_f64);
         #[allow(clippy::cast_precision_loss, reason = "bounds of schemas are small")]
         let actual = actual as f64;
-        if limit(&least).is_some_and(|limit| actual < limit)
-            || limit(&most).is_some_and(|limit| actual > limit)
-        {
-            return problem(format!("Invalid value: {value}: {path} in body is out of bounds"));
+        if let Some(limit) = limit(&least).filter(|limit| actual < *limit) {
+            return problem(match least.as_str() {
+                "/minimum" => format!(
+                    "Invalid value: {value}: {path} in body should be greater than or equal to \
+                     {limit}"
+                ),
+                _ => format!("Invalid value: {value}: {path} in body is too short"),
+            });
+        }
+        if let Some(limit) = limit(&most).filter(|limit| actual > *limit) {
+            return problem(match most.as_str() {
+                "/maximum" => format!(
+                    "Invalid value: {value}: {path} in body should be less than or equal to {limit}"
+                ),
+                "/maxItems" => format!("Too many: {actual}: must have at most {limit} items"),
+                _ => format!("Invalid value: {value}: {path} in body is too long"),
+            });
         }
     }
     let below = |key: &str| {

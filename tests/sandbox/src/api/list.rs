@@ -43,7 +43,9 @@ pub(super) fn answer(
     let filter = Filter::of(kind, request)?;
     let limit = match request.parameter("limit") {
         "" | "0" => usize::MAX,
-        text => text.parse().map_err(|_| Refusal::bad_request(format!("invalid limit: {text}")))?,
+        text => text.parse().map_err(|_| {
+            Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?,
     };
     let (version, items, from, id) = match request.parameter("continue") {
         "" => {
@@ -118,13 +120,34 @@ pub(super) fn collection(kind: &Kind, items: &[Value], version: u64, metadata_on
 /// Any version up to now is served from the newest state; only `Exact` can be too old.
 fn check_version(cluster: &Cluster, request: &Request) -> Result<(), Refusal> {
     let text = request.parameter("resourceVersion");
+    let refuse = |why: &str| Err(Refusal::invalid_list_options("resourceVersionMatch", why));
+    match (request.parameter("resourceVersionMatch"), text) {
+        ("", _) => {}
+        ("Exact" | "NotOlderThan", "") => {
+            return refuse(
+                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
+        }
+        ("Exact", "0") => {
+            return refuse(
+                "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
+        }
+        ("Exact" | "NotOlderThan", _) => {}
+        (other, _) => {
+            return refuse(&format!(
+                "Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\", \
+                 \"\""
+            ));
+        }
+    }
     if text.is_empty() || text == "0" {
         return Ok(());
     }
     let wanted = parse_version(text)?;
     let current = cluster.store.version();
     if wanted > current {
-        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
         let mut refusal = Refusal::new(504, "Timeout", message);
         refusal.details = json!({
             "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],

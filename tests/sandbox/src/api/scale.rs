@@ -47,7 +47,7 @@ pub(super) fn answer(
                 scaled(kind, now, &patch.apply(&scale(now))?)
             })?
         }
-        _ => return Err(unknown_method(request)),
+        _ => return Err(unknown_method()),
     };
     Ok(Reply::Json(200, scale(&stored)))
 }
