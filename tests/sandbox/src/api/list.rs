@@ -122,7 +122,6 @@ fn check_version(cluster: &Cluster, request: &Request) -> Result<(), Refusal> {
     let text = request.parameter("resourceVersion");
     let refuse = |why: &str| Err(Refusal::invalid_list_options("resourceVersionMatch", why));
     match (request.parameter("resourceVersionMatch"), text) {
-        ("", _) => {}
         ("Exact" | "NotOlderThan", "") => {
             return refuse(
                 "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
@@ -133,7 +132,7 @@ fn check_version(cluster: &Cluster, request: &Request) -> Result<(), Refusal> {
                 "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             );
         }
-        ("Exact" | "NotOlderThan", _) => {}
+        ("" | "Exact" | "NotOlderThan", _) => {}
         (other, _) => {
             return refuse(&format!(
                 "Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\", \
