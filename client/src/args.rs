@@ -12,11 +12,13 @@ Examples:
   revshift planes
   revshift migrate --from cp-v113x --to cp-v115x -n smm-demo --dry-run
   revshift migrate --from cp-v113x --to cp-v115x -n smm-demo -n bookinfo
+  revshift migrate --from cp-v113x --to cp-v115x -l team=shop
   revshift rollback ID --reason 'error rate rose'
 
 Exit status:
   0    done; the migration SUCCEEDED
   1    failed or refused; the migration ended otherwise, or is PAUSED
+       or WAITING_APPROVAL
   2    usage; nothing was done
   3    no server answered
   130  interrupted; a migration goes on";
@@ -112,8 +114,12 @@ pub(crate) enum Command {
     Resume(command::resume::Args),
     /// End a migration; namespaces already relabelled run to their end
     Cancel(command::cancel::Args),
+    /// Let the next wave of a migration start
+    Approve(command::approve::Args),
     /// Try failed or blocked namespaces of a migration again
     Retry(command::retry::Args),
+    /// Leave namespaces out of a migration after all
+    Skip(command::skip::Args),
     /// Restore the labels that namespaces had before a migration
     Rollback(command::rollback::Args),
     /// Print the versions of client and server
@@ -134,7 +140,9 @@ impl Command {
             Self::Pause(args) => args.run(context).await,
             Self::Resume(args) => args.run(context).await,
             Self::Cancel(args) => args.run(context).await,
+            Self::Approve(args) => args.run(context).await,
             Self::Retry(args) => args.run(context).await,
+            Self::Skip(args) => args.run(context).await,
             Self::Rollback(args) => args.run(context).await,
             Self::Version(args) => args.run(context).await,
             Self::Completions(args) => Ok(args.run(context.io)),

@@ -2,6 +2,7 @@
 //!
 //! A command calls the API and shows the answer; it decides nothing about migrations.
 
+pub(crate) mod approve;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod migrate;
@@ -13,6 +14,7 @@ mod proposal;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod rollback;
+pub(crate) mod skip;
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod watch;

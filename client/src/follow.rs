@@ -7,7 +7,7 @@ pub(crate) mod fold;
 
 use std::time::Duration;
 
-use revshift_proto::v1::{self as proto, ErrorReason, migration};
+use revshift_proto::v1::{self as proto, ErrorReason};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Status, Streaming};
 
@@ -175,7 +175,7 @@ impl Follower {
             self.answered();
             self.show(context, message)?;
             // Nobody is there to resume it, so waiting would be for ever.
-            let paused = self.followed.state() == Some(migration::State::Paused);
+            let paused = self.followed.state().is_some_and(fold::needs_somebody);
             if context.io.stderr.is_terminal() || !paused {
                 give_up = None;
             } else if self.followed.synced {
@@ -209,7 +209,7 @@ impl Follower {
             }
             View::Bars(bars) => {
                 bars.show(&self.followed, &changed);
-                let paused = self.followed.state() == Some(migration::State::Paused);
+                let paused = self.followed.state().is_some_and(fold::needs_somebody);
                 let advice = self
                     .followed
                     .migration

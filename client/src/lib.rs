@@ -13,6 +13,7 @@ mod follow;
 mod output;
 mod plan;
 mod settings;
+mod specification;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -35,7 +36,7 @@ pub use crate::{
 pub enum ExitStatus {
     /// Done; a followed migration SUCCEEDED.
     Done = 0,
-    /// Failed or refused; a followed migration ended otherwise or is PAUSED.
+    /// Failed or refused; a followed migration ended otherwise or waits for somebody.
     Failed = 1,
     /// The command was not understood, or needs `--yes`; nothing was done.
     Usage = 2,

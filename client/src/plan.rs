@@ -49,6 +49,8 @@ impl Plan {
             format!("from {} to {}", header.source, header.target),
             format!("rollout timeout {}", wording::duration(header.rollout_timeout.as_ref())),
         ];
+        facts.push(format!("failure budget {}", header.failure_budget));
+        facts.extend(header.approval_waves.iter().map(|it| format!("wave {it} needs an approval")));
         facts.extend(header.waits_for.iter().map(|id| format!("waits for {id}")));
         for finding in &self.findings {
             facts.push(format!("{} {}: {}", finding.code, finding.object, finding.message));
@@ -56,6 +58,7 @@ impl Plan {
         for entry in &self.entries {
             let name = &entry.namespace;
             facts.push(format!("{name}: uid {}", entry.namespace_uid));
+            facts.push(format!("{name}: wave {}", entry.wave));
             for change in wording::label_changes(&entry.labels_before, &entry.labels_after) {
                 facts.push(format!("{name}: {change}"));
             }

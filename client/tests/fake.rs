@@ -196,6 +196,8 @@ serve!(migrations::MigrationService {
     pause_migration: PauseMigrationRequest => PauseMigrationResponse,
     resume_migration: ResumeMigrationRequest => ResumeMigrationResponse,
     cancel_migration: CancelMigrationRequest => CancelMigrationResponse,
+    approve_migration: ApproveMigrationRequest => ApproveMigrationResponse,
+    skip_moves: SkipMovesRequest => SkipMovesResponse,
     retry_moves: RetryMovesRequest => RetryMovesResponse,
     rollback_migration: RollbackMigrationRequest => RollbackMigrationResponse;
     plan_migration as PlanMigrationStream: PlanMigrationRequest => PlanMigrationResponse,

@@ -93,6 +93,8 @@ pub(crate) fn header(hash: &str) -> proto::PlanHeader {
         rollout_timeout: Some(pbjson_types::Duration { seconds: 5400, nanos: 0 }),
         entries: 1,
         waits_for: vec![],
+        waves: 1,
+        ..Default::default()
     }
 }
 
@@ -113,6 +115,7 @@ pub(crate) fn entry(replicas: u32) -> proto::PlanEntry {
             workload("StatefulSet", "db", 0, Action::None, "not injected"),
         ],
         leftovers: vec![job()],
+        wave: 0,
     }
 }
 

@@ -205,9 +205,9 @@ async fn status_shows_problems_with_their_remedies_and_leftovers() {
         Requester:       alice
         Created:         2023-03-01T11:55:00Z (5m ago)
 
-        NAMESPACE   STATE    ATTEMPT   SINCE   PROBLEM
-        smm-demo    MOVED    1         2m5s
-        bookinfo    FAILED   1         2m5s    RS3003
+        NAMESPACE   WAVE   STATE    ATTEMPT   SINCE   PROBLEM
+        smm-demo    0      MOVED    1         2m5s
+        bookinfo    0      FAILED   1         2m5s    RS3003
 
         bookinfo FAILED
           code:     RS3003
@@ -240,6 +240,7 @@ async fn versions_of_client_and_server() {
         identity: "pod-a".into(),
         leader: "pod-b".into(),
         ready: true,
+        budgets: None,
     };
     let end = revshift("version").at(&Fake::default().answer(answer)).run().await;
     end.is(Done).printed("client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\n");

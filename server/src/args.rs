@@ -41,6 +41,9 @@ pub struct Args {
         value_parser = lease
     )]
     pub lease_seconds: Duration,
+    /// Configuration: budgets; read again when it changes
+    #[arg(long, env = "REVSHIFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The lease must outlast the margins that are kept for writes in flight.

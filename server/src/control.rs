@@ -3,20 +3,23 @@
 //! Any replica does this; none needs the leader for it.
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::kube::record;
 use crate::kube::store::{self, Live, NewMigration, Store};
 use crate::published::{Published, State, Stored};
 use kube::{Error, ResourceExt};
 use revshift_core::admission;
+use revshift_core::budget::Budgets;
 use revshift_core::command::{self, Command};
-use revshift_core::migration::Migration;
+use revshift_core::migration::{Approval, Migration};
 use revshift_core::plan::{self, Plan};
 use revshift_core::refusal::Refusal;
 use revshift_core::rollback;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long an answer may wait for this replica's own watch.
@@ -29,6 +32,9 @@ const TRIES: usize = 5;
 pub struct Control {
     published: Arc<Published>,
     store: Store,
+    config: watch::Receiver<Config>,
+    /// revshift's own namespace, which no rule selects.
+    home: String,
     clock: Clock,
 }
 
@@ -56,8 +62,19 @@ pub struct Ticket {
 
 impl Control {
     /// Over what is published and what is stored.
-    pub fn new(published: Arc<Published>, store: Store, clock: Clock) -> Self {
-        Self { published, store, clock }
+    pub fn new(
+        published: Arc<Published>,
+        store: Store,
+        config: watch::Receiver<Config>,
+        home: &str,
+        clock: Clock,
+    ) -> Self {
+        Self { published, store, config, home: home.to_owned(), clock }
+    }
+
+    /// How much may be under way at once when this replica acts.
+    pub fn budgets(&self) -> Budgets {
+        self.config.borrow().budgets()
     }
 
     /// What is published.
@@ -68,7 +85,8 @@ impl Control {
     /// The plan for `request`; stores nothing.
     pub fn plan(&self, request: &plan::Request) -> Result<Planned, Failure> {
         let state = self.ready()?;
-        let plan = plan::plan(&state.cluster, request)?;
+        let request = request.sparing(&self.home);
+        let plan = plan::plan(&state.cluster, &request)?;
         let waits_for = waits_for(&state.migrations, &plan);
         Ok(Planned { plan, waits_for })
     }
@@ -84,7 +102,8 @@ impl Control {
         let id = plan::migration_id(&caller.0, &ticket.request_id);
         if let Some(stored) = self.repeated(&id, ticket).await? {
             let moves = stored.migration.moves.iter().map(|m| &m.namespace);
-            return if moves.eq(&request.namespaces) {
+            let named = request.selection.names();
+            return if named.is_none_or(|named| moves.eq(named)) {
                 Ok(stored)
             } else {
                 Err(Refusal::RequestIdReused(id).into())
@@ -102,6 +121,11 @@ impl Control {
             Some(stored) => Ok(stored),
             None => self.stored(&self.read(id).await?),
         }
+    }
+
+    /// An approval by `caller`, given now.
+    pub fn approval(&self, caller: &Caller) -> Approval {
+        Approval { by: caller.0.clone(), at: self.clock.now() }
     }
 
     /// Carries out a command; durable when it returns.

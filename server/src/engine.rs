@@ -8,6 +8,7 @@ mod records;
 mod status;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::engine::acting::{Acting, Answer};
 use crate::engine::records::Records;
 use crate::kube::call::Caller;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub caller: Caller,
     /// Stores records; its writes end before the lease does.
     pub store: Store,
+    /// The configuration; the leader's is in force.
+    pub config: watch::Receiver<Config>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -100,6 +103,8 @@ impl Engine {
                 () = shutdown.cancelled() => break,
                 changed = self.parts.leadership.changed() => if changed.is_err() { break },
                 changed = self.parts.holder.changed() => if changed.is_err() { break },
+                // Whoever gives the configuration may be gone: then it stays as it is.
+                Ok(()) = self.parts.config.changed() => {}
                 Some(answer) = self.tasks.join_next() => answers.push(answer),
                 count = self.parts.observed.recv_many(&mut observed, BATCH) => if count == 0 { break },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -177,7 +182,7 @@ impl Engine {
         };
         if self.acting.as_ref().is_none_or(|acting| acting.epoch() != leadership.epoch) {
             self.tasks.abort_all();
-            self.acting = Some(Acting::new(leadership.epoch));
+            self.acting = Some(Acting::new(leadership.epoch, self.parts.clock.elapsed()));
         }
         if !state.ready || !state.installed {
             return;

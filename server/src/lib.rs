@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod engine;
 pub mod failure;

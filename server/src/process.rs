@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::clock::Clock;
+use crate::config::{self, Config};
 use crate::kube::client;
 use crate::service::{self, Options};
 use anyhow::{Context, ensure};
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::{env, fs};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,18 @@ const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubeconfig, context, listen, namespace, install_crds, lease_seconds } = args;
+    let Args { kubeconfig, context, listen, namespace, install_crds, lease_seconds, config } = args;
     refuse_open(listen)?;
+    let mut helpers = tokio::task::JoinSet::new();
+    let config = match config {
+        Some(path) => {
+            let file = config::File::open(&path).await?;
+            let config = file.subscribe();
+            helpers.spawn(file.follow());
+            config
+        }
+        None => watch::channel(Config::default()).1,
+    };
     let client = client::connect(kubeconfig.as_deref(), context.as_deref()).await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -37,11 +49,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         identity: identity(),
         lease: lease_seconds,
         install_crds,
+        config,
         clock: Clock::system(),
     };
     let shutdown = CancellationToken::new();
-    let mut signals = tokio::task::JoinSet::new();
-    signals.spawn(end_on_signal(shutdown.clone()));
+    helpers.spawn(end_on_signal(shutdown.clone()));
     announce(address);
     service::run(options, incoming, shutdown).await
 }

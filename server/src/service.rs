@@ -3,6 +3,7 @@
 //! Dropping that future is like killing the process; cancelling the token is a graceful end.
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::control::Control;
 use crate::engine::{Engine, Parts};
 use crate::grpc;
@@ -41,6 +42,8 @@ pub struct Options {
     pub lease: Duration,
     /// Whether to install or update revshift's CRDs first.
     pub install_crds: bool,
+    /// The configuration, as it changes.
+    pub config: watch::Receiver<Config>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -65,7 +68,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     C::ConnectInfo: Clone + Send + Sync + 'static,
 {
-    let Options { client, namespace, identity, lease, install_crds, clock } = options;
+    let Options { client, namespace, identity, lease, install_crds, config, clock } = options;
     let plain = with_deadlines(&client, None);
     if install_crds {
         install::install(&plain, &namespace).await?;
@@ -89,9 +92,10 @@ where
         eligible: able,
         caller: Caller::new(guarded.clone()),
         store: Store::new(&guarded),
+        config: config.clone(),
         clock,
     });
-    let control = Control::new(published, Store::new(&plain), clock);
+    let control = Control::new(published, Store::new(&plain), config, &namespace, clock);
 
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();

@@ -29,7 +29,7 @@ pub(crate) fn spec(namespaces: &[&str]) -> proto::MigrationSpec {
         source: "cp-v113x".to_owned(),
         target: "cp-v115x".to_owned(),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
-        rollout_timeout: None,
+        ..proto::MigrationSpec::default()
     }
 }
 

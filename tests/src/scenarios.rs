@@ -15,6 +15,7 @@ mod procedure;
 mod refusals;
 mod replicas;
 mod rollback;
+mod waves;
 
 use crate::bed::Bed;
 use anyhow::Result;
@@ -98,6 +99,11 @@ scenarios! {
     rollback::a_rollback_is_refused_where_it_would_guess,
     rollback::a_running_migration_is_rolled_back,
     rollback::a_rollback_is_rolled_back,
+    waves::a_rule_moves_in_waves,
+    waves::a_file_holds_the_whole_specification,
+    waves::a_gateway_waits_for_an_approval,
+    waves::a_namespace_is_left_out_after_all,
+    waves::a_failure_budget_lets_the_others_go_on,
     replicas::both_replicas_answer_everything,
     replicas::a_leader_that_stops_hands_over,
     replicas::a_leader_that_is_killed_is_replaced,

@@ -1,6 +1,6 @@
 //! `revshift migrate`: moves namespaces to another control plane.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use revshift_proto::v1 as proto;
 use tonic::Response;
@@ -13,33 +13,71 @@ use crate::{
     failure::Failure,
     output::wording,
     plan::Plan,
+    specification,
 };
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Control plane to leave: a revision, or a Calisti control plane's name
-    #[arg(long, value_name = "REV")]
-    from: String,
+    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
+    from: Option<String>,
     /// Control plane to move to, likewise
-    #[arg(long, value_name = "REV")]
-    to: String,
-    /// A namespace to move; several move one after the other in the order given
-    #[arg(short, long = "namespace", value_name = "NS", required = true)]
-    namespaces: Vec<String>,
+    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
+    to: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Never take this namespace; may be given several times
+    #[arg(long, value_name = "NS", conflicts_with_all = ["namespaces", "file"])]
+    exclude: Vec<String>,
+    /// Let no wave wait for an approval
+    #[arg(long, conflicts_with = "file")]
+    approve_all: bool,
+    /// So many failed namespaces do not pause the migration
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "file")]
+    failure_budget: u32,
     /// How long rollouts may make no progress, such as 90s or 1h30m [default: the server's]
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "file")]
     rollout_timeout: Option<Duration>,
     #[command(flatten)]
     options: Options,
 }
 
+/// Which namespaces move.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Selection {
+    /// A namespace to move; several move one after the other in the order given
+    #[arg(short, long = "namespace", value_name = "NS")]
+    namespaces: Vec<String>,
+    /// Namespaces of --from with these labels, such as `team=shop,tier in (web,api)`, in waves: one,
+    /// then 5, 25, 100, then 250 at a time, gateways last
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+    /// All namespaces of --from, in waves likewise
+    #[arg(long)]
+    all: bool,
+    /// A file with the whole specification: the API's MigrationSpec as YAML or JSON
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let spec = proto::MigrationSpec {
-            source: self.from,
-            target: self.to,
-            namespaces: self.namespaces,
-            rollout_timeout: self.rollout_timeout.map(Into::into),
+        let Selection { namespaces, selector, all, file } = self.selection;
+        let spec = match file {
+            Some(path) => specification::read(&path).map_err(Failure::Usage)?,
+            None => proto::MigrationSpec {
+                source: self.from.unwrap_or_default(),
+                target: self.to.unwrap_or_default(),
+                namespaces,
+                label_selector: selector.unwrap_or_default(),
+                all,
+                exclude: self.exclude,
+                approve_all: self.approve_all,
+                failure_budget: self.failure_budget,
+                rollout_timeout: self.rollout_timeout.map(Into::into),
+                waves: Vec::new(),
+            },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await
     }
@@ -70,10 +108,11 @@ impl Proposal for Migrate {
     async fn create(
         &self,
         servers: &mut Servers,
-        plan_hash: String,
+        plan: &Plan,
         request_id: String,
     ) -> Result<proto::Migration, Failure> {
-        let spec = Some(self.spec.clone());
+        let spec = Some(specification::of_plan(&self.spec, &plan.header, &plan.entries));
+        let plan_hash = plan.header.plan_hash.clone();
         let request = proto::CreateMigrationRequest { spec, plan_hash, request_id };
         let answer = servers
             .call(async |channel| {

@@ -37,11 +37,11 @@ pub(super) trait Proposal {
     fn question(&self, plan: &Plan) -> String;
     /// The plan as it would be now.
     async fn plan(&self, servers: &mut Servers) -> Result<Plan, Failure>;
-    /// The migration that executes the plan of that hash.
+    /// The migration that executes exactly that plan.
     async fn create(
         &self,
         servers: &mut Servers,
-        plan_hash: String,
+        plan: &Plan,
         request_id: String,
     ) -> Result<proto::Migration, Failure>;
 }
@@ -65,7 +65,8 @@ pub(super) async fn carry_out(
     if options.dry_run {
         return dry_run(context, &plan);
     }
-    let text = output::plan::render(&plan, context.io.stderr.is_colored());
+    let text =
+        output::plan::render(&plan, context.format == Format::Wide, context.io.stderr.is_colored());
     context.say(&text);
     let migration = loop {
         if !options.yes && !context.ask(&proposal.question(&plan)).await? {
@@ -99,7 +100,8 @@ fn dry_run(context: &mut Context<'_>, plan: &Plan) -> Result<ExitStatus, Failure
         Format::Json | Format::Yaml => context.document(plan)?,
         Format::Name => context.names(plan.entries.iter().map(|entry| entry.namespace.as_str()))?,
         Format::Table | Format::Wide => {
-            let text = output::plan::render(plan, context.io.stdout.is_colored());
+            let detailed = context.format == Format::Wide;
+            let text = output::plan::render(plan, detailed, context.io.stdout.is_colored());
             context.print(&text)?;
         }
     }
@@ -118,8 +120,7 @@ async fn create(
     ];
     let nothing_done = std::mem::replace(&mut context.on_interrupt, unknown);
     // Each plan has an id of its own: one id stands for one request, however often it is sent.
-    let hash = plan.header.plan_hash.clone();
-    let migration = proposal.create(&mut context.servers, hash, request_id()).await;
+    let migration = proposal.create(&mut context.servers, plan, request_id()).await;
     context.on_interrupt = nothing_done;
     migration
 }

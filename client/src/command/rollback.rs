@@ -73,9 +73,10 @@ impl Proposal for Rollback {
     async fn create(
         &self,
         servers: &mut Servers,
-        plan_hash: String,
+        plan: &Plan,
         request_id: String,
     ) -> Result<proto::Migration, Failure> {
+        let plan_hash = plan.header.plan_hash.clone();
         let request =
             proto::RollbackMigrationRequest { plan_hash, request_id, ..self.request.clone() };
         connect::present(Self::call(servers, request).await?.migration)

@@ -1,6 +1,6 @@
 //! `revshift status`: one migration, its namespaces, what is wrong with them and what they leave.
 
-use revshift_proto::v1::{self as proto, migration};
+use revshift_proto::v1 as proto;
 use serde::Serialize;
 
 use crate::{
@@ -53,7 +53,7 @@ fn show(
 
 fn suggest(context: &mut Context<'_>, migration: &proto::Migration, moves: &[proto::Move]) {
     let state = migration.state();
-    if state == migration::State::Paused {
+    if fold::needs_somebody(state) {
         for line in report::pause_advice(context, migration, moves.iter()) {
             context.say(&line);
         }

@@ -27,6 +27,13 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
         ErrorReason::PlanRefused => {
             "mend what is listed, or leave these namespaces out; --dry-run checks again".to_owned()
         }
+        ErrorReason::NothingSelected => format!(
+            "`revshift namespaces --plane {}` lists what is there, with its labels",
+            given("source")
+        ),
+        ErrorReason::TooManyNamespaces => {
+            "take fewer of them at a time, by labels with -l".to_owned()
+        }
         ErrorReason::PlanChanged => "run the command again to see the plan as it is now".to_owned(),
         ErrorReason::RequestIdReused | ErrorReason::ConcurrentWrite => {
             "run the command again".to_owned()

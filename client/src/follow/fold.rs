@@ -85,8 +85,14 @@ pub(crate) fn is_final(state: migration::State) -> bool {
         | State::Pending
         | State::Running
         | State::Paused
+        | State::WaitingApproval
         | State::Cancelling => false,
     }
+}
+
+/// Whether nothing goes on until somebody says so.
+pub(crate) fn needs_somebody(state: migration::State) -> bool {
+    matches!(state, migration::State::Paused | migration::State::WaitingApproval)
 }
 
 /// Whether a move is between its start and its end.

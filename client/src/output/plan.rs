@@ -7,8 +7,11 @@ use super::{
 };
 use crate::plan::Plan;
 
+/// A plan of more namespaces is shown by its waves, unless details are asked for.
+const MOST_DETAILED: usize = 20;
+
 /// The whole plan.
-pub(crate) fn render(plan: &Plan, color: bool) -> String {
+pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     let header = &plan.header;
     let count = u32::try_from(plan.entries.len()).unwrap_or(u32::MAX);
     let namespaces = wording::count(count, "namespace");
@@ -27,8 +30,23 @@ pub(crate) fn render(plan: &Plan, color: bool) -> String {
             lines.push(format!("  remedy: {}", style::one_line(&finding.remedy)));
         }
     }
+    if header.failure_budget > 0 {
+        lines.push(format!("failed namespaces that do not pause it: {}", header.failure_budget));
+    }
+    if plan.entries.len() > MOST_DETAILED && !detailed {
+        lines.push(String::new());
+        lines.extend(waves(plan).render(true, color).lines().map(str::to_owned));
+        lines.push("(-o wide shows each namespace and its workloads)".to_owned());
+        return lines.join("\n") + "\n";
+    }
+    let mut wave = None;
     for entry in &plan.entries {
         lines.push(String::new());
+        if header.waves > 1 && wave.replace(entry.wave) != Some(entry.wave) {
+            let approval = header.approval_waves.contains(&entry.wave);
+            let approval = if approval { ", after an approval" } else { "" };
+            lines.push(format!("wave {}{approval}", entry.wave));
+        }
         lines.push(entry.namespace.clone());
         let changes = wording::label_changes(&entry.labels_before, &entry.labels_after);
         if changes.is_empty() {
@@ -44,6 +62,28 @@ pub(crate) fn render(plan: &Plan, color: bool) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// One row a wave.
+fn waves(plan: &Plan) -> Table {
+    let mut table =
+        Table::new(&["WAVE", "NAMESPACES", "WORKLOADS", "PODS TO MOVE", "APPROVAL", "FIRST"]);
+    for wave in 0..plan.header.waves {
+        let entries = || plan.entries.iter().filter(|entry| entry.wave == wave);
+        let workloads = || entries().flat_map(|entry| &entry.workloads);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let moving = workloads().filter(|it| it.pods_to_move > 0).count();
+        let approval = plan.header.approval_waves.contains(&wave);
+        table.row(vec![
+            wave.into(),
+            count(entries().count()).into(),
+            count(moving).into(),
+            workloads().map(|it| it.pods_to_move).sum::<u32>().into(),
+            Cell::new(if approval { "needed" } else { "" }),
+            Cell::new(entries().next().map_or("", |entry| &entry.namespace)),
+        ]);
+    }
+    table
 }
 
 fn workloads(workloads: &[revshift_proto::v1::PlanWorkload]) -> Table {

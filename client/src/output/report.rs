@@ -37,6 +37,8 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Message", migration.message.clone()),
         ("Waits for", migration.waiting_for.join(", ")),
         ("Namespaces", wording::tally(migration)),
+        ("Waves", wording::waves(migration)),
+        ("Approved", wording::approvals(migration)),
         ("Rollout timeout", wording::duration(migration.rollout_timeout.as_ref())),
         ("Rolls back", migration.rollback_of.clone()),
         ("Reason", migration.reason.clone()),
@@ -53,11 +55,12 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
 
 /// The moves as a table.
 pub(crate) fn moves(moves: &[proto::Move], now: Timestamp) -> Table {
-    let mut table = Table::new(&["NAMESPACE", "STATE", "ATTEMPT", "SINCE", "PROBLEM"]);
+    let mut table = Table::new(&["NAMESPACE", "WAVE", "STATE", "ATTEMPT", "SINCE", "PROBLEM"]);
     for it in moves {
         let (state, tone) = wording::move_state(it.state);
         table.row(vec![
             Cell::new(&it.namespace),
+            it.wave.into(),
             Cell::new(state).tone(tone),
             it.attempt.into(),
             Cell::new(wording::age(it.state_time.as_ref(), now)),
@@ -100,13 +103,18 @@ pub(crate) fn leftovers<'m>(moves: impl Iterator<Item = &'m proto::Move>) -> Vec
         .collect()
 }
 
-/// What to do about a pause.
+/// What to do where nothing goes on by itself.
 pub(crate) fn pause_advice<'m>(
     context: &Context<'_>,
     migration: &proto::Migration,
     moves: impl Iterator<Item = &'m proto::Move>,
 ) -> Vec<String> {
     let id = &migration.id;
+    if migration.state() == migration::State::WaitingApproval {
+        let look = format!("next: look at it: {}", context.command(&format!("status {id}")));
+        let approve = context.command(&format!("approve {id} --wave {}", migration.wave));
+        return vec![look, format!("next: let it go on: {approve}")];
+    }
     let stuck: Vec<_> = moves
         .filter(|it| fold::is_stuck(it))
         .flat_map(|it| ["-n", it.namespace.as_str()])
@@ -160,7 +168,7 @@ pub(crate) fn end(
     for line in problems(followed.ordered().into_iter()) {
         context.say(&line);
     }
-    if migration.state() == migration::State::Paused {
+    if fold::needs_somebody(migration.state()) {
         for line in pause_advice(context, migration, followed.moves.values()) {
             context.say(&line);
         }

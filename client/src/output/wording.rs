@@ -105,7 +105,9 @@ pub(crate) fn migration_state(value: i32) -> (String, Tone) {
     let known = State::try_from(value).ok();
     let tone = match known {
         Some(State::Succeeded) => Tone::Good,
-        Some(State::Paused | State::Cancelling | State::Cancelled) => Tone::Warn,
+        Some(State::Paused | State::WaitingApproval | State::Cancelling | State::Cancelled) => {
+            Tone::Warn
+        }
         Some(State::CompletedWithExceptions) => Tone::Bad,
         Some(State::Unspecified | State::Pending | State::Running) | None => Tone::Plain,
     };
@@ -156,6 +158,26 @@ pub(crate) fn tally(migration: &proto::Migration) -> String {
         }
     }
     text
+}
+
+/// Which wave is under way, where there is more than one.
+pub(crate) fn waves(migration: &proto::Migration) -> String {
+    let total = migration.waves_total;
+    match migration.wave {
+        _ if total <= 1 => String::new(),
+        wave if wave < total => format!("{wave} of 0 to {}", total - 1),
+        _ => format!("all {total} over"),
+    }
+}
+
+/// Who approved which wave.
+pub(crate) fn approvals(migration: &proto::Migration) -> String {
+    let approvals = migration.approvals.iter().map(|it| {
+        let time = it.approve_time.as_ref().and_then(|t| Timestamp::from_second(t.seconds).ok());
+        let time = time.map(|time| format!(" at {time}")).unwrap_or_default();
+        format!("wave {} by {}{time}", it.wave, it.approver)
+    });
+    approvals.collect::<Vec<_>>().join(", ")
 }
 
 /// How each label changes; nothing for labels that stay.

@@ -1,6 +1,7 @@
 //! Which moves may start: over all migrations, by their records alone.
 
-use crate::migration::{Migration, Move, MoveState, PauseReason};
+use crate::budget::{self, Budgets};
+use crate::migration::{Migration, Move, MoveState, PauseReason, Skip};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +33,18 @@ pub fn waits(migrations: &BTreeMap<String, Migration>) -> BTreeMap<String, BTree
     waits
 }
 
-/// What may change now. `busy` tells whether a call is in flight for a move of a migration.
+/// What may change now: at most `budgets.namespaces` moves are under way over all migrations. `busy`
+/// tells whether a call is in flight for a move of a migration; `length` how long a move may take,
+/// in any unit: within a wave the longest start first.
 pub fn admit(
     migrations: &BTreeMap<String, Migration>,
+    budgets: &Budgets,
     busy: impl Fn(&str, &str) -> bool,
+    length: impl Fn(&Move) -> u64,
     now: Timestamp,
 ) -> Vec<Decision> {
     let waits = waits(migrations);
+    let mut room = budgets.namespaces.saturating_sub(budget::namespaces_under_way(migrations));
     let mut decisions = Vec::new();
     for migration in in_order(migrations) {
         let waiting = waits.get(&migration.id).is_some_and(|waits| !waits.is_empty());
@@ -55,31 +61,58 @@ pub fn admit(
         {
             decisions.extend(supersede(migration, undone, &busy, now));
         }
-        if migration.moves.iter().any(|m| m.state.is_active()) {
+        decisions.extend(skipped(migration, now));
+        if room == 0 {
             continue;
         }
-        if let Some(m) = next(migration).filter(|m| !contested(migration, m, migrations)) {
-            let mut m = m.enter(MoveState::Checking, now);
-            m.attempt = match migration.control.retries.get(&m.namespace) {
-                Some(attempt) => (m.attempt + 1).max(*attempt),
-                None => m.attempt + 1,
-            };
-            m.started.get_or_insert(now);
-            decisions.push(decide(migration, m));
+        let mut startable: Vec<&Move> =
+            startable(migration).filter(|m| !contested(migration, m, migrations)).collect();
+        // The sort is stable: what takes equally long keeps the order of the plan.
+        startable.sort_by_cached_key(|m| std::cmp::Reverse(length(m)));
+        for m in startable.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
+            room -= 1;
+            decisions.push(decide(migration, start(migration, m, now)));
         }
     }
     decisions
 }
 
-/// The move to start next: one namespace after the other, in the order of the plan. While a
-/// failure waits for an answer, only what was asked to be tried again.
-fn next(migration: &Migration) -> Option<&Move> {
+fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {
+    let mut m = m.enter(MoveState::Checking, now);
+    m.attempt = match migration.control.retries.get(&m.namespace) {
+        Some(attempt) => (m.attempt + 1).max(*attempt),
+        None => m.attempt + 1,
+    };
+    m.started.get_or_insert(now);
+    m
+}
+
+/// The moves that may start: of the first wave that is not over, once it is approved. While a failure
+/// waits for an answer, only what was asked to be tried again.
+fn startable(migration: &Migration) -> impl Iterator<Item = &Move> {
     let paused = migration.paused();
-    migration.moves.iter().find(|m| match paused {
-        None => m.state == MoveState::Pending || migration.retry_wanted(m),
+    let wave = migration.wave().filter(|wave| migration.wave_to_approve() != Some(*wave));
+    migration.moves.iter().filter(move |m| match paused {
+        None => {
+            migration.retry_wanted(m)
+                || m.state == MoveState::Pending
+                    && Some(m.wave) == wave
+                    && !migration.control.skipped.contains(&m.namespace)
+        }
         Some(PauseReason::FailureBudget) => migration.retry_wanted(m),
         Some(PauseReason::User) => false,
     })
+}
+
+/// Moves that are not to be made after all. One that has been relabelled is no longer skipped.
+fn skipped(migration: &Migration, now: Timestamp) -> impl Iterator<Item = Decision> + '_ {
+    migration
+        .control
+        .skipped
+        .iter()
+        .filter_map(|namespace| migration.find(namespace))
+        .filter(|m| m.may_be_skipped())
+        .map(move |m| decide(migration, m.enter(MoveState::Skipped(Skip::Asked), now)))
 }
 
 /// Moves of `undone` that `rollback` takes over: not while a call for them is in flight.

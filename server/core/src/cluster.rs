@@ -9,7 +9,7 @@ mod reply;
 use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
 use crate::plane::{Plane, Planes, Revision, Source};
-use crate::pod::{Owner, Pod, TemplateHash};
+use crate::pod::{Injected, Owner, Pod, TemplateHash};
 use crate::workload::{Workload, WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,6 +58,9 @@ pub struct NamespaceMeta {
     pub lock: Option<Lock>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// What its owner says of its place in automatic waves: the annotation `revshift.dev/order`; lower
+    /// moves earlier, 0 where nothing is said.
+    pub order: i64,
     /// Field manager that last wrote `istio.io/rev`, where the object tells.
     pub label_manager: Option<String>,
 }
@@ -219,6 +222,12 @@ impl Cluster {
             _ => false,
         };
         injection::resolve(&self.flat_injectors, labels, &pod.wish, host_network)
+    }
+
+    /// Available replicas of the istiods of a revision that run in this cluster.
+    pub fn istiod_replicas(&self, revision: &Revision) -> u32 {
+        let of = self.istiods.values().filter(|istiod| istiod.revision == *revision);
+        of.map(|istiod| istiod.available).sum()
     }
 
     /// The tags by which webhooks lead to a revision.
@@ -394,6 +403,16 @@ impl Namespace {
                 None => other(kind, name),
             },
         }
+    }
+
+    /// Whether a gateway runs in it.
+    pub fn has_gateway(&self) -> bool {
+        self.workloads.values().any(|workload| workload.gateway)
+    }
+
+    /// Its pods with a sidecar.
+    pub fn injected_pods(&self) -> usize {
+        self.pods.values().filter(|pod| pod.injected != Injected::No).count()
     }
 
     /// The labels that decide on injection; none set while the namespace itself was not seen.

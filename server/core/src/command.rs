@@ -1,6 +1,6 @@
 //! Commands on a migration: what each verb makes of the control record, or why it is refused.
 
-use crate::migration::{Control, Migration, MigrationState, Move, MoveState};
+use crate::migration::{Approval, Control, Migration, MigrationState, Move, MoveState, Skip};
 use crate::refusal::{FieldViolation, Refusal};
 use std::collections::BTreeSet;
 
@@ -15,6 +15,10 @@ pub enum Command {
     Cancel,
     /// Try failed or blocked moves of these namespaces again.
     Retry(Vec<String>),
+    /// Do not move these namespaces after all.
+    Skip(Vec<String>),
+    /// Let a wave start: the one that waits now, or the one of this number.
+    Approve(Option<u32>, Approval),
 }
 
 /// The control record after `command`. The same command again changes nothing.
@@ -59,17 +63,8 @@ pub fn command(
             }
         }
         Command::Retry(namespaces) => {
-            if namespaces.is_empty() {
-                let violation = FieldViolation::new("namespaces", "must name a namespace");
-                return Err(Refusal::InvalidFields(vec![violation]));
-            }
-            for namespace in namespaces {
-                let Some(m) = migration.find(namespace) else {
-                    return Err(Refusal::MoveNotFound {
-                        migration: migration.id.clone(),
-                        namespace: namespace.clone(),
-                    });
-                };
+            for m in moves_of(migration, namespaces)? {
+                let namespace = &m.namespace;
                 let repeated = control.retries.get(namespace).is_some_and(|a| *a >= m.attempt);
                 if !(needs_help(m) || repeated && m.state.is_active()) {
                     let why = format!(
@@ -83,8 +78,51 @@ pub fn command(
                 }
             }
         }
+        Command::Skip(namespaces) => {
+            for m in moves_of(migration, namespaces)? {
+                if m.state == MoveState::Skipped(Skip::Asked) {
+                    continue;
+                }
+                if !m.may_be_skipped() {
+                    let why = match &m.state {
+                        MoveState::Failed(_) | MoveState::Blocked(_) => {
+                            "is relabelled already; roll it back instead".to_owned()
+                        }
+                        state => format!("is {}", state.as_str()),
+                    };
+                    return refuse(&format!("the move of `{}` {why}", m.namespace));
+                }
+                control.skipped.insert(m.namespace.clone());
+            }
+        }
+        Command::Approve(wave, approval) => {
+            let waiting = migration.wave_to_approve();
+            match wave.or(waiting) {
+                Some(wave) if control.approved.contains_key(&wave) => {}
+                Some(wave) if migration.spec.approvals.contains(&wave) => {
+                    control.approved.insert(wave, approval.clone());
+                }
+                Some(wave) => return refuse(&format!("wave {wave} needs no approval")),
+                None => return refuse("no wave waits for an approval"),
+            }
+        }
     }
     Ok(control)
+}
+
+/// The moves of these namespaces, which must not be none.
+fn moves_of<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a Move>, Refusal> {
+    if namespaces.is_empty() {
+        let violation = FieldViolation::new("namespaces", "must name a namespace");
+        return Err(Refusal::InvalidFields(vec![violation]));
+    }
+    let find = |namespace: &String| {
+        migration.find(namespace).ok_or_else(|| Refusal::MoveNotFound {
+            migration: migration.id.clone(),
+            namespace: namespace.clone(),
+        })
+    };
+    namespaces.iter().map(find).collect()
 }
 
 /// Namespaces that are relabelled and not wholly moved.
@@ -97,7 +135,7 @@ pub fn half_moved(migration: &Migration) -> Vec<String> {
             MoveState::Checking | MoveState::Failed(_) | MoveState::Blocked(_) => m.relabelled,
             MoveState::Pending
             | MoveState::Moved(_)
-            | MoveState::Skipped
+            | MoveState::Skipped(_)
             | MoveState::Cancelled
             | MoveState::Gone
             | MoveState::Superseded => false,

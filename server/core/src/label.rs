@@ -1,5 +1,7 @@
 //! Labels, annotations and label selectors, as the API server evaluates them.
 
+mod parse;
+
 use std::collections::BTreeMap;
 
 /// Labels of an object.
@@ -17,6 +19,8 @@ pub const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 pub const TAG: &str = "istio.io/tag";
 /// The namespace annotation that locks a namespace for one migration.
 pub const LOCK: &str = "revshift.dev/migration";
+/// The namespace annotation that orders namespaces of automatic waves: lower numbers move earlier.
+pub const ORDER: &str = "revshift.dev/order";
 /// The pod-template annotation whose change restarts a workload.
 pub const RESTART: &str = "revshift.dev/restart";
 

@@ -5,10 +5,12 @@
 
 pub mod admission;
 pub mod attachment;
+pub mod budget;
 pub mod cluster;
 pub mod command;
 pub mod diagnosis;
 pub mod election;
+pub mod estimate;
 pub mod injection;
 pub mod label;
 pub mod migration;
@@ -20,5 +22,7 @@ pub mod progress;
 pub mod refusal;
 pub mod rollback;
 pub mod rollout;
+pub mod selection;
 pub mod step;
+pub mod wave;
 pub mod workload;

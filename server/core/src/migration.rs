@@ -43,6 +43,10 @@ pub struct MigrationSpec {
     pub target: Revision,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// So many failed moves that nobody has answered do not pause it.
+    pub failure_budget: u32,
+    /// Waves that start only once somebody has approved them.
+    pub approvals: BTreeSet<u32>,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// Who asked for it.
@@ -66,6 +70,19 @@ pub struct Control {
     pub tolerated: BTreeMap<String, u32>,
     /// The attempt, by namespace, up to which a failed move is to be tried.
     pub retries: BTreeMap<String, u32>,
+    /// Waves that were approved, by number.
+    pub approved: BTreeMap<u32, Approval>,
+    /// Namespaces that are not to be moved after all.
+    pub skipped: BTreeSet<String>,
+}
+
+/// Who has approved a wave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One namespace's passage through a migration.
@@ -75,6 +92,8 @@ pub struct Move {
     pub namespace: String,
     /// Its uid; another namespace of that name is never touched.
     pub uid: String,
+    /// The wave in which it moves, from 0.
+    pub wave: u32,
     /// Its labels before.
     pub before: InjectionLabels,
     /// Its labels after.
@@ -114,14 +133,23 @@ pub enum MoveState {
     Blocked(Problem),
     /// Did not reach the target.
     Failed(Problem),
-    /// Was already wholly on the target.
-    Skipped,
+    /// Was not moved, and need not be.
+    Skipped(Skip),
     /// Never started.
     Cancelled,
     /// The namespace was deleted, or recreated.
     Gone,
     /// A rollback took it over.
     Superseded,
+}
+
+/// Why a namespace was not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// It was already wholly on the target.
+    Unneeded,
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// Something that a move leaves as it is.
@@ -159,6 +187,8 @@ pub enum MigrationState {
     Running,
     /// Starts nothing until resumed.
     Paused(PauseReason),
+    /// Its next wave, of this number, waits for an approval.
+    WaitingApproval(u32),
     /// Finishes what is in flight.
     Cancelling,
     /// Final: all moved or already there.
@@ -191,7 +221,7 @@ pub struct MoveCounts {
     pub failed: u32,
     /// Blocked.
     pub blocked: u32,
-    /// Cancelled, gone or superseded.
+    /// Cancelled, gone, superseded, or skipped on request.
     pub other: u32,
 }
 
@@ -228,7 +258,10 @@ impl Migration {
         if !started && !waiting_for.is_empty() {
             return MigrationState::Pending;
         }
-        MigrationState::Running
+        match self.wave_to_approve() {
+            Some(wave) => MigrationState::WaitingApproval(wave),
+            None => MigrationState::Running,
+        }
     }
 
     /// Why nothing new may start; none when it may.
@@ -247,19 +280,49 @@ impl Migration {
                 | MoveState::Relabeling
                 | MoveState::Restarting
                 | MoveState::Verifying => &mut counts.active,
-                MoveState::Moved(_) | MoveState::Skipped => &mut counts.moved,
+                MoveState::Moved(_) | MoveState::Skipped(Skip::Unneeded) => &mut counts.moved,
                 MoveState::Failed(_) => &mut counts.failed,
                 MoveState::Blocked(_) => &mut counts.blocked,
-                MoveState::Cancelled | MoveState::Gone | MoveState::Superseded => &mut counts.other,
+                MoveState::Skipped(Skip::Asked)
+                | MoveState::Cancelled
+                | MoveState::Gone
+                | MoveState::Superseded => &mut counts.other,
             };
             *count += 1;
         }
         counts
     }
 
+    /// The moves that are under way, with their positions in the plan.
+    pub fn active(&self) -> impl Iterator<Item = (usize, &Move)> {
+        self.moves.iter().enumerate().filter(|(_, m)| m.state.is_active())
+    }
+
     /// The move of a namespace.
     pub fn find(&self, namespace: &str) -> Option<&Move> {
         self.moves.iter().find(|m| m.namespace == namespace)
+    }
+
+    /// How many waves it has.
+    pub fn waves(&self) -> u32 {
+        self.moves.iter().map(|m| m.wave + 1).max().unwrap_or_default()
+    }
+
+    /// The wave whose moves may start: the first that is not over. None when all are.
+    ///
+    /// A failure that does not pause the migration does not hold its wave either.
+    pub fn wave(&self) -> Option<u32> {
+        let open = |m: &&Move| {
+            m.state == MoveState::Pending || m.state.is_active() || self.retry_wanted(m)
+        };
+        self.moves.iter().filter(open).map(|m| m.wave).min()
+    }
+
+    /// The wave that would start now if somebody approved it.
+    pub fn wave_to_approve(&self) -> Option<u32> {
+        self.wave().filter(|wave| {
+            self.spec.approvals.contains(wave) && !self.control.approved.contains_key(wave)
+        })
     }
 
     /// Whether another attempt was asked for a failed or blocked move.
@@ -282,7 +345,8 @@ impl Migration {
             return Some(PauseReason::User);
         }
         let failures = self.moves.iter().filter(failed).filter(|m| !self.retry_wanted(m));
-        if failures.clone().any(|m| unanswered(&m)) {
+        let budget = usize::try_from(self.spec.failure_budget).unwrap_or(usize::MAX);
+        if failures.clone().filter(|m| unanswered(m)).count() > budget {
             return Some(PauseReason::FailureBudget);
         }
         if unfinished == 0 && !retried && failures.count() > 0 {
@@ -301,7 +365,11 @@ impl MigrationState {
     pub fn is_final(self) -> bool {
         match self {
             Self::Succeeded | Self::CompletedWithExceptions | Self::Cancelled => true,
-            Self::Pending | Self::Running | Self::Paused(_) | Self::Cancelling => false,
+            Self::Pending
+            | Self::Running
+            | Self::Paused(_)
+            | Self::WaitingApproval(_)
+            | Self::Cancelling => false,
         }
     }
 
@@ -311,6 +379,7 @@ impl MigrationState {
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
             Self::Paused(_) => "PAUSED",
+            Self::WaitingApproval(_) => "WAITING_APPROVAL",
             Self::Cancelling => "CANCELLING",
             Self::Succeeded => "SUCCEEDED",
             Self::CompletedWithExceptions => "COMPLETED_WITH_EXCEPTIONS",
@@ -331,6 +400,7 @@ impl Move {
         Self {
             namespace: namespace.to_owned(),
             uid: uid.to_owned(),
+            wave: 0,
             before,
             after,
             state: MoveState::Pending,
@@ -349,6 +419,15 @@ impl Move {
         Self { state, since: now, ..self.clone() }
     }
 
+    /// Whether nothing was begun with its namespace that a skip would leave half done.
+    pub fn may_be_skipped(&self) -> bool {
+        match self.state {
+            MoveState::Pending => true,
+            MoveState::Failed(_) | MoveState::Blocked(_) => !self.relabelled,
+            _ => false,
+        }
+    }
+
     /// The value of `revshift.dev/restart` that this attempt gives a pod template.
     pub fn restart_id(&self, migration: &str) -> String {
         restart_id(migration, self.attempt)
@@ -364,7 +443,7 @@ impl MoveState {
             | Self::Moved(_)
             | Self::Blocked(_)
             | Self::Failed(_)
-            | Self::Skipped
+            | Self::Skipped(_)
             | Self::Cancelled
             | Self::Gone
             | Self::Superseded => false,
@@ -382,7 +461,7 @@ impl MoveState {
             Self::Moved(_) => "MOVED",
             Self::Blocked(_) => "BLOCKED",
             Self::Failed(_) => "FAILED",
-            Self::Skipped => "SKIPPED",
+            Self::Skipped(_) => "SKIPPED",
             Self::Cancelled => "CANCELLED",
             Self::Gone => "GONE",
             Self::Superseded => "SUPERSEDED",

@@ -1,5 +1,7 @@
 //! Plans: what a migration would do, as data with a hash, or why it is refused.
 
+mod survey;
+
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
 use crate::label::InjectionLabels;
@@ -9,21 +11,22 @@ use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::rollout::{self, Goal, Verdict};
+use crate::selection::Selection;
 use crate::step::rollout_labels;
+use crate::wave;
 use crate::workload::{Workload, WorkloadKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
+use survey::{Survey, in_waves};
 
 /// How long a rollout may make no progress, unless asked otherwise.
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
-/// More namespaces than this are refused in one migration.
-pub const MOST_NAMESPACES: usize = 10_000;
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +35,27 @@ pub struct Request {
     pub source: String,
     /// The plane to move to, likewise.
     pub target: String,
-    /// The namespaces, in the order in which they move.
-    pub namespaces: Vec<String>,
+    /// Which namespaces, in which groups.
+    pub selection: Selection,
+    /// Whether waves that would wait for an approval need none. Waves given as such say so
+    /// themselves.
+    pub approve_all: bool,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// So many failed moves do not pause the migration.
+    pub failure_budget: u32,
+}
+
+impl Request {
+    /// The same request, by which no rule takes `namespace`.
+    #[must_use]
+    pub fn sparing(&self, namespace: &str) -> Self {
+        let mut request = self.clone();
+        if let Selection::Matching(matching) = &mut request.selection {
+            matching.exclude.insert(namespace.to_owned());
+        }
+        request
+    }
 }
 
 /// What a migration does, fixed before anything is touched.
@@ -47,10 +67,14 @@ pub struct Plan {
     pub target: Revision,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// So many failed moves do not pause the migration.
+    pub failure_budget: u32,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// One entry a namespace, in order.
     pub entries: Vec<Entry>,
+    /// Waves that start only once somebody has approved them.
+    pub approvals: BTreeSet<u32>,
     /// What does not forbid it, and should be known.
     pub findings: Vec<Finding>,
 }
@@ -62,6 +86,8 @@ pub struct Entry {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
+    /// The wave in which it moves, from 0.
+    pub wave: u32,
     /// Labels before.
     pub before: InjectionLabels,
     /// Labels after.
@@ -85,9 +111,20 @@ pub struct PlannedWorkload {
     pub spared: Option<String>,
 }
 
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// May hurt, or is not what somebody might expect.
+    Warning,
+}
+
 /// A result of a check that does not forbid a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
     /// What was found.
     pub code: Code,
     /// The object, as `kind/name` or `kind/namespace/name`.
@@ -107,28 +144,32 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }
-    let mut entries = Vec::new();
-    let mut violations = Vec::new();
-    for name in &request.namespaces {
-        match attached(cluster, name, &source, &target) {
-            Ok((meta, namespace)) => {
-                let before = InjectionLabels::among(&meta.labels);
-                let after = InjectionLabels::of_revision(target.as_str());
-                let place = Place { cluster, name, meta, namespace, target: &target };
-                match place.entry(before, after) {
-                    Ok(entry) => entries.push(entry),
-                    Err(found) => violations.extend(found),
-                }
-            }
-            Err(violation) => violations.push(violation),
+    let survey = Survey { cluster, source: &source, target: &target };
+    let (waves, made, mut findings) = match &request.selection {
+        Selection::Named(names) => {
+            let made = survey.entries(names.iter())?;
+            let gateways = survey.gateways(names.iter());
+            (wave::in_order(names, &gateways, request.approve_all), made, Vec::new())
         }
-    }
-    if !violations.is_empty() {
-        return Err(Refusal::Plan(violations));
-    }
-    let findings = entries.iter().flat_map(findings).collect();
-    let rollout_timeout = request.rollout_timeout;
-    Ok(Plan { source, target, rollout_timeout, rollback_of: None, entries, findings })
+        Selection::Waves(waves) => {
+            let made = survey.entries(waves.iter().flat_map(|wave| &wave.namespaces))?;
+            (waves.clone(), made, Vec::new())
+        }
+        Selection::Matching(matching) => survey.matching(matching, request.approve_all)?,
+    };
+    let (entries, approvals) = in_waves(waves, made);
+    findings.extend(entries.iter().flat_map(self::findings));
+    let Request { rollout_timeout, failure_budget, .. } = *request;
+    Ok(Plan {
+        source,
+        target,
+        rollout_timeout,
+        failure_budget,
+        rollback_of: None,
+        entries,
+        approvals,
+        findings,
+    })
 }
 
 /// The plane `name`, if it takes namespaces now.
@@ -145,15 +186,17 @@ pub fn available(cluster: &Cluster, name: &str) -> Result<Revision, Refusal> {
 }
 
 impl Plan {
-    /// The hash of all that is executed: planes, namespaces with uid and labels before and after,
-    /// order, rules. Which workloads restart is decided after the relabelling and not part of it.
+    /// The hash of all that is executed: planes, waves of namespaces with uid and labels before and
+    /// after, approvals, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
-            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n",
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
             self.source,
             self.target,
             self.rollout_timeout.as_millis(),
+            self.failure_budget,
             self.rollback_of.as_deref().unwrap_or_default(),
+            self.approvals,
         );
         for entry in &self.entries {
             // Namespaces, uids and label values contain no line breaks; `-` marks absence.
@@ -169,7 +212,7 @@ impl Plan {
             ]
             .map(value)
             .join("\n");
-            let _ = writeln!(text, "{}\n{}\n{labels}", entry.namespace, entry.uid);
+            let _ = writeln!(text, "{}\n{}\n{}\n{labels}", entry.wave, entry.namespace, entry.uid);
         }
         hex(&Sha256::digest(text.as_bytes()))
     }
@@ -178,8 +221,9 @@ impl Plan {
     pub fn moves(&self, now: Timestamp) -> Vec<Move> {
         self.entries
             .iter()
-            .map(|Entry { namespace, uid, before, after, .. }| {
-                Move::pending(namespace, uid, before.clone(), after.clone(), now)
+            .map(|Entry { namespace, uid, wave, before, after, .. }| {
+                let m = Move::pending(namespace, uid, before.clone(), after.clone(), now);
+                Move { wave: *wave, ..m }
             })
             .collect()
     }
@@ -248,7 +292,7 @@ impl Place<'_> {
         }
         let leftovers = goal.leftovers();
         let (namespace, uid) = (name.to_owned(), meta.uid.clone());
-        Ok(Entry { namespace, uid, before, after, workloads, leftovers })
+        Ok(Entry { namespace, uid, wave: 0, before, after, workloads, leftovers })
     }
 }
 
@@ -286,42 +330,6 @@ fn planned(goal: &Goal<'_>, workload: &Workload, verdict: &Verdict) -> PlannedWo
     }
 }
 
-/// The namespace, if its label attaches it to the source, or already to the target.
-fn attached<'a>(
-    cluster: &'a Cluster,
-    name: &str,
-    source: &Revision,
-    target: &Revision,
-) -> Result<(&'a NamespaceMeta, &'a Namespace), Violation> {
-    let refuse = |code, description: String| {
-        Err(Violation { code, subject: format!("Namespace/{name}"), description })
-    };
-    let Some((meta, namespace)) = cluster.namespace(name) else {
-        return refuse(Code::NamespaceNotFound, "there is no such namespace".to_owned());
-    };
-    if meta.terminating {
-        return refuse(Code::NamespaceTerminating, "it is being deleted".to_owned());
-    }
-    let labels = InjectionLabels::among(&meta.labels);
-    if let Some(value) = labels.injection {
-        let description = format!("it is labelled istio-injection={value}");
-        return refuse(Code::NamespaceByInjection, description);
-    }
-    let Some(revision) = labels.revision else {
-        let description = format!("it has no label istio.io/rev, so it is not on `{source}`");
-        return refuse(Code::NamespaceNotAttached, description);
-    };
-    if revision == source.as_str() || revision == target.as_str() {
-        return Ok((meta, namespace));
-    }
-    if let Some(behind) = cluster.tag(&revision) {
-        let description = format!("its label names the tag `{revision}` of `{behind}`");
-        return refuse(Code::NamespaceByTag, description);
-    }
-    let description = format!("its label names `{revision}`, not `{source}`");
-    refuse(Code::NamespaceNotAttached, description)
-}
-
 /// What is malformed in `request`, whatever the cluster holds.
 pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
     let mut violations = Vec::new();
@@ -330,37 +338,11 @@ pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
             violations.push(FieldViolation::new(field, "must name a control plane"));
         }
     }
-    if request.namespaces.is_empty() {
-        violations.push(FieldViolation::new("spec.namespaces", "must name a namespace"));
-    }
-    if request.namespaces.len() > MOST_NAMESPACES {
-        let most = format!("must be at most {MOST_NAMESPACES}");
-        violations.push(FieldViolation::new("spec.namespaces", most));
-    }
-    let mut seen = BTreeSet::new();
-    for (index, name) in request.namespaces.iter().enumerate() {
-        let field = format!("spec.namespaces[{index}]");
-        if !is_name(name) {
-            violations
-                .push(FieldViolation::new(&field, format!("`{name}` is no namespace's name")));
-        } else if !seen.insert(name) {
-            violations.push(FieldViolation::new(&field, format!("`{name}` is named twice")));
-        }
-    }
+    violations.extend(request.selection.check());
     if request.rollout_timeout < Duration::from_secs(1) {
         violations.push(FieldViolation::new("spec.rollout_timeout", "must be at least 1 second"));
     }
     violations
-}
-
-/// Whether `name` is a DNS label, as names of namespaces are.
-pub(crate) fn is_name(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 fn findings(entry: &Entry) -> Vec<Finding> {
@@ -375,7 +357,7 @@ fn findings(entry: &Entry) -> Vec<Finding> {
                 LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
             };
             let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
-            Finding { code, object, message: explain(leftover) }
+            Finding { severity: Severity::Info, code, object, message: explain(leftover) }
         })
         .collect()
 }

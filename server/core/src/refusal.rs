@@ -47,6 +47,17 @@ pub enum Refusal {
     /// Namespaces cannot be moved.
     #[error("the plan is refused: {}", join(.0, ToString::to_string))]
     Plan(Vec<Violation>),
+    /// The rule of the selection finds nothing.
+    #[error("no namespace that the selection takes is on `{0}`")]
+    NothingSelected(String),
+    /// The rule of the selection finds too much.
+    #[error("the selection takes {found} namespaces; at most {most} fit into one migration")]
+    TooMany {
+        /// So many were found.
+        found: usize,
+        /// So many fit.
+        most: usize,
+    },
     /// Namespaces cannot be rolled back.
     #[error("the rollback is refused: {}", join(.0, ToString::to_string))]
     Rollback(Vec<Violation>),

@@ -3,9 +3,10 @@
 use crate::cluster::Cluster;
 use crate::label::InjectionLabels;
 use crate::migration::{Migration, Move};
-use crate::plan::{self, Place, Plan};
+use crate::plan::{self, Entry, Place, Plan};
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The plan that rolls `namespaces` of `migration` back; all that it moved, last first, when none
 /// is named. What is restored comes from the stored records, never from the cluster.
@@ -29,7 +30,7 @@ pub fn rollback(
                 let name = &m.namespace;
                 let place = Place { cluster, name, meta, namespace, target: &target };
                 match place.entry(m.after.clone(), m.before.clone()) {
-                    Ok(entry) => entries.push(entry),
+                    Ok(entry) => entries.push(Entry { wave: m.wave, ..entry }),
                     Err(found) => violations.extend(found),
                 }
             }
@@ -39,14 +40,27 @@ pub fn rollback(
     if !violations.is_empty() {
         return Err(Refusal::Rollback(violations));
     }
+    last_first(&mut entries);
     Ok(Plan {
         source: migration.spec.target.clone(),
         target,
         rollout_timeout: migration.spec.rollout_timeout,
+        failure_budget: 0,
         rollback_of: Some(migration.id.clone()),
+        approvals: BTreeSet::new(),
         entries,
         findings: Vec::new(),
     })
+}
+
+/// The waves of the migration in reverse, without those that have nothing to roll back.
+fn last_first(entries: &mut [Entry]) {
+    let waves: BTreeSet<u32> = entries.iter().map(|entry| entry.wave).collect();
+    let number: BTreeMap<u32, u32> = waves.into_iter().rev().zip(0..).collect();
+    for entry in entries.iter_mut() {
+        entry.wave = number.get(&entry.wave).copied().unwrap_or_default();
+    }
+    entries.sort_by_key(|entry| entry.wave);
 }
 
 fn choose<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a Move>, Refusal> {

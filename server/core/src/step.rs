@@ -6,6 +6,7 @@
 
 mod passage;
 
+use crate::budget::Room;
 use crate::cluster::{Cluster, Lock};
 use crate::diagnosis::Inspection;
 use crate::label::{self, InjectionLabels, Labels};
@@ -49,6 +50,8 @@ pub struct Order<'a> {
     pub paused: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// What may begin beside all that is under way.
+    pub room: Room,
 }
 
 /// What a leader remembers of a move between two steps; a new leader starts without it.
@@ -109,6 +112,8 @@ pub enum Call {
         resource_version: String,
         /// The restart to ask for.
         restart: String,
+        /// How many pods that concerns.
+        pods: u32,
     },
     /// List the namespace's pods in full, and its warnings.
     Inspect {
@@ -152,7 +157,7 @@ pub fn step(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>)
         | MoveState::Moved(_)
         | MoveState::Blocked(_)
         | MoveState::Failed(_)
-        | MoveState::Skipped
+        | MoveState::Skipped(_)
         | MoveState::Cancelled
         | MoveState::Gone
         | MoveState::Superseded => Next::Wait(None),

@@ -72,6 +72,8 @@ pub struct Workload {
     pub wish: InjectionWish,
     /// Whether pods use the node's network; they are never injected.
     pub host_network: bool,
+    /// Whether its pods are a gateway: traffic of many applications passes them.
+    pub gateway: bool,
     /// Whether the template carries a sidecar of its own (`istioctl kube-inject`).
     pub baked_in: bool,
     /// The restart that the template asks for: the value of `revshift.dev/restart`.

@@ -1,5 +1,6 @@
 //! What only the holder of the Lease does: adopts, admits, steps, commits, concludes.
 
+mod pace;
 mod removal;
 
 use crate::clock::Clock;
@@ -11,10 +12,11 @@ use crate::kube::crd::{Migration as MigrationObject, MigrationShard};
 use crate::kube::watch;
 use crate::published::State;
 use kube::{Error, ResourceExt};
-use revshift_core::admission;
-use revshift_core::migration::{Migration, Move};
+use pace::Pace;
+use revshift_core::migration::{Migration, Move, MoveState};
 use revshift_core::problem::Code;
 use revshift_core::step::{self, Facts, Next, Order, Scratch};
+use revshift_core::{admission, estimate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -25,6 +27,12 @@ use tracing::{debug, info, warn};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Calls in flight for one namespace.
 const CALLS: usize = 32;
+/// So many moves under way make a load: their records are stored together.
+const MANY: usize = 8;
+/// How often the records of a migration under load are stored.
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// A move passes through no more states than these without a call.
+const PASSAGES: usize = 8;
 
 /// A leader's memory; a new leader starts without it.
 #[derive(Debug)]
@@ -39,6 +47,9 @@ pub(crate) struct Acting {
     queued: BTreeMap<String, BTreeMap<usize, Move>>,
     /// Migrations with a write to their own objects in flight.
     writing: BTreeSet<String>,
+    /// When the records of a migration were stored last.
+    committed: BTreeMap<String, Duration>,
+    pace: Pace,
 }
 
 /// A migration and one of its namespaces.
@@ -70,7 +81,12 @@ impl Answer {
             Self::Call(place, reply) => {
                 let mut nobody = Scratch::default();
                 let scratch = match acting {
-                    Some(acting) => acting.answered(&place),
+                    Some(acting) => {
+                        if let Reply::Seen(change) = &*reply {
+                            acting.pace.seen(&place, change);
+                        }
+                        acting.answered(&place)
+                    }
                     None => &mut nobody,
                 };
                 match *reply {
@@ -115,7 +131,7 @@ impl Answer {
 
 impl Acting {
     /// The memory of a leader that has just begun.
-    pub(crate) fn new(epoch: u32) -> Self {
+    pub(crate) fn new(epoch: u32, now: Duration) -> Self {
         Self {
             epoch,
             deposed: false,
@@ -123,6 +139,8 @@ impl Acting {
             calls: BTreeMap::new(),
             queued: BTreeMap::new(),
             writing: BTreeSet::new(),
+            committed: BTreeMap::new(),
+            pace: Pace::new(now),
         }
     }
 
@@ -148,10 +166,10 @@ impl Acting {
         }
         self.admit(state, parts);
         let wake = self.step(state, records, parts, tasks);
-        self.commit(state, records, parts, tasks);
+        let due = self.commit(state, records, parts, tasks);
         self.conclude(state, records, parts, tasks);
         self.discard(state, records, parts, tasks);
-        wake
+        [wake, due].into_iter().flatten().min()
     }
 
     fn answered(&mut self, place: &Place) -> &mut Scratch {
@@ -177,10 +195,12 @@ impl Acting {
 
     /// Forgets moves that are not under way.
     fn tidy(&mut self, state: &State) {
-        self.scratch.retain(|(id, namespace), _| {
+        let active = |(id, namespace): &Place| {
             let m = state.migrations.get(id).and_then(|migration| migration.find(namespace));
             m.is_some_and(|m| m.state.is_active())
-        });
+        };
+        self.scratch.retain(|place, _| active(place));
+        self.pace.retain(active);
     }
 
     /// Writes this leader's epoch into every unfinished shard that another leader wrote: a stale
@@ -221,7 +241,13 @@ impl Acting {
         let busy = |id: &str, namespace: &str| {
             self.calls.contains_key(&(id.to_owned(), namespace.to_owned()))
         };
-        let decisions = admission::admit(&state.migrations, busy, parts.clock.now());
+        let length = |m: &Move| {
+            let namespace = state.cluster.namespace(&m.namespace);
+            namespace.map_or(0, |(_, content)| u64::from(estimate::rounds(content)))
+        };
+        let budgets = parts.config.borrow().budgets();
+        let now = parts.clock.now();
+        let decisions = admission::admit(&state.migrations, &budgets, busy, length, now);
         for decision in decisions {
             if self.writing.contains(&decision.migration) {
                 continue;
@@ -250,6 +276,13 @@ impl Acting {
             elapsed: parts.clock.elapsed(),
             wall: parts.clock.now(),
         };
+        let moves = state
+            .migrations
+            .values()
+            .filter(|migration| migration.ended.is_none())
+            .flat_map(|migration| migration.active().map(move |(_, m)| (migration, m)));
+        let budgets = parts.config.borrow().budgets();
+        let mut traffic = self.pace.traffic(&state.cluster, budgets, moves, facts.elapsed);
         let mut wake: Option<Duration> = None;
         for id in &unfinished {
             let Some(migration) = state.migrations.get(id) else {
@@ -258,25 +291,29 @@ impl Acting {
             if self.writing.contains(id) {
                 continue;
             }
-            let order = Order {
-                migration: id,
-                spec: &migration.spec,
-                paused: migration.control.paused,
-                cancelled: migration.control.cancelled,
-            };
-            for (index, m) in migration.moves.iter().enumerate() {
-                let queued = self.queued.get(id).is_some_and(|queued| queued.contains_key(&index));
-                let place = (id.clone(), m.namespace.clone());
-                if !m.state.is_active() || queued || self.calls.contains_key(&place) {
+            for (index, stored) in self.to_step(migration) {
+                let place = (id.clone(), stored.namespace.clone());
+                let target = &migration.spec.target;
+                let order = Order {
+                    migration: id,
+                    spec: &migration.spec,
+                    paused: migration.control.paused,
+                    cancelled: migration.control.cancelled,
+                    room: self.pace.room(&mut traffic, &place, &state.cluster, target),
+                };
+                let scratch = self.scratch.entry(place.clone()).or_default();
+                let (decided, next) = pass(order, &stored, scratch, facts);
+                if let Some(m) = decided {
+                    self.queued.entry(id.clone()).or_default().insert(index, m);
                     continue;
                 }
-                let scratch = self.scratch.entry(place.clone()).or_default();
-                match step::step(order, m, scratch, facts) {
-                    Next::Commit(m) => {
-                        self.queued.entry(id.clone()).or_default().insert(index, *m);
-                    }
+                match next {
+                    // What is queued is decided on again once it is stored.
+                    _ if self.is_queued(id, index) => {}
+                    Next::Commit(_) => {}
                     Next::Calls(calls) => {
                         for call in calls.into_iter().take(CALLS) {
+                            self.pace.begin(&mut traffic, &place, target, &call);
                             *self.calls.entry(place.clone()).or_default() += 1;
                             let (caller, place) = (parts.caller.clone(), place.clone());
                             let elapsed = facts.elapsed;
@@ -292,7 +329,28 @@ impl Acting {
                 }
             }
         }
-        wake
+        [wake, traffic.wake].into_iter().flatten().min()
+    }
+
+    /// The moves to decide on: those under way without a call in flight, and those that were just
+    /// admitted and not stored yet.
+    fn to_step(&self, migration: &Migration) -> Vec<(usize, Move)> {
+        let id = &migration.id;
+        let queued = self.queued.get(id);
+        let idle = |m: &Move| !self.calls.contains_key(&(id.clone(), m.namespace.clone()));
+        let stored = migration.active().filter(|(index, m)| {
+            queued.is_none_or(|queued| !queued.contains_key(index)) && idle(m)
+        });
+        let admitted = queued.into_iter().flatten();
+        let admitted = admitted.filter(|(_, m)| m.state == MoveState::Checking && idle(m));
+        stored
+            .map(|(index, m)| (index, m.clone()))
+            .chain(admitted.map(|(index, m)| (*index, m.clone())))
+            .collect()
+    }
+
+    fn is_queued(&self, id: &str, index: usize) -> bool {
+        self.queued.get(id).is_some_and(|queued| queued.contains_key(&index))
     }
 
     /// Stores what was decided: one shard of a migration at a time, its records numbered here.
@@ -302,7 +360,9 @@ impl Acting {
         records: &Records,
         parts: &Parts,
         tasks: &mut JoinSet<Answer>,
-    ) {
+    ) -> Option<Duration> {
+        let now = parts.clock.elapsed();
+        let mut wake: Option<Duration> = None;
         let ids: Vec<String> = self.queued.keys().cloned().collect();
         for id in ids {
             let Some(migration) = state.migrations.get(&id) else {
@@ -315,6 +375,14 @@ impl Acting {
             let Some(queued) = self.queued.get(&id) else {
                 continue;
             };
+            // Under load one write stores what many moves have come to.
+            let due = self.committed.get(&id).map(|last| *last + COMMIT_EVERY);
+            if let Some(due) = due.filter(|due| *due > now)
+                && migration.active().nth(MANY).is_some()
+            {
+                wake = Some(wake.map_or(due, |wake| wake.min(due)));
+                continue;
+            }
             let shard = records.shards_of(&id).into_iter().find(|shard| {
                 let range = range_of(shard);
                 queued.keys().any(|index| range.contains(index))
@@ -334,9 +402,11 @@ impl Acting {
                 debug!(migration = id, namespace = m.namespace, state = m.state.as_str(), number);
                 moves[index - range.start] = m;
             }
+            self.committed.insert(id.clone(), now);
             self.writing.insert(id);
             self.write_shard(shard, moves, parts, tasks);
         }
+        wake
     }
 
     fn write_shard(
@@ -404,6 +474,24 @@ impl Acting {
             });
         }
     }
+}
+
+/// Takes a move through every state that it passes without a call: the record to store, if it came
+/// anywhere, and what comes next.
+fn pass(
+    order: Order<'_>,
+    m: &Move,
+    scratch: &mut Scratch,
+    facts: Facts<'_>,
+) -> (Option<Move>, Next) {
+    let mut decided: Option<Move> = None;
+    for _ in 0..PASSAGES {
+        match step::step(order, decided.as_ref().unwrap_or(m), scratch, facts) {
+            Next::Commit(next) => decided = Some(*next),
+            next => return (decided, next),
+        }
+    }
+    (decided, Next::Wait(None))
 }
 
 /// A conflict says at once what to do; any other failure had better be given some time.

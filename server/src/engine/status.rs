@@ -42,6 +42,7 @@ fn succeeded(
         MigrationState::Pending => ("Unknown", "Pending"),
         MigrationState::Running => ("Unknown", "Running"),
         MigrationState::Paused(_) => ("Unknown", "Paused"),
+        MigrationState::WaitingApproval(_) => ("Unknown", "WaitingApproval"),
         MigrationState::Cancelling => ("Unknown", "Cancelling"),
         MigrationState::Succeeded => ("True", "Succeeded"),
         MigrationState::CompletedWithExceptions => ("False", "CompletedWithExceptions"),

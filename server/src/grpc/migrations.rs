@@ -138,6 +138,29 @@ impl MigrationService for Face {
         Ok(Response::new(proto::RetryMovesResponse { migration }))
     }
 
+    async fn approve_migration(
+        &self,
+        request: Request<proto::ApproveMigrationRequest>,
+    ) -> Answer<proto::ApproveMigrationResponse> {
+        self.installed()?;
+        let approval = self.control.approval(&caller());
+        let (id, command) = request::approve(request.get_ref(), approval).map_err(refused)?;
+        let stored = self.control.command(&id, &command).await.map_err(status)?;
+        let migration = Some(migration::migration(&stored));
+        Ok(Response::new(proto::ApproveMigrationResponse { migration }))
+    }
+
+    async fn skip_moves(
+        &self,
+        request: Request<proto::SkipMovesRequest>,
+    ) -> Answer<proto::SkipMovesResponse> {
+        self.installed()?;
+        let (id, command) = request::skip(request.into_inner()).map_err(refused)?;
+        let stored = self.control.command(&id, &command).await.map_err(status)?;
+        let migration = Some(migration::migration(&stored));
+        Ok(Response::new(proto::SkipMovesResponse { migration }))
+    }
+
     async fn rollback_migration(
         &self,
         request: Request<proto::RollbackMigrationRequest>,

@@ -67,7 +67,7 @@ mod tests {
     use revshift_core::cluster::{Change, Key, Kind, NamespaceMeta, Object};
     use revshift_core::injection::Injector;
     use revshift_core::label::{Labels, Operator, REVISION, Requirement, Selector};
-    use revshift_core::migration::MigrationState;
+    use revshift_core::migration::{MigrationState, Skip};
     use revshift_core::plane::Revision;
 
     fn labelled(revision: &str) -> Labels {
@@ -96,6 +96,7 @@ mod tests {
         };
         for (name, revision) in [("a", "1-30"), ("b", "1-31"), ("c", "1-30"), ("d", "gone")] {
             let meta = NamespaceMeta {
+                order: 0,
                 uid: String::new(),
                 resource_version: String::new(),
                 labels: labelled(revision),
@@ -138,9 +139,13 @@ mod tests {
             state.migrations.insert(id.to_owned(), migration);
         };
         let m = |name, state| sample::movement(name, 1, state);
-        put("m-old", 2, vec![m("a", MoveState::Skipped), m("b", MoveState::Superseded)]);
+        put(
+            "m-old",
+            2,
+            vec![m("a", MoveState::Skipped(Skip::Unneeded)), m("b", MoveState::Superseded)],
+        );
         put("m-new", 3, vec![m("a", MoveState::Pending), m("b", MoveState::Pending)]);
-        put("m-over", 1, vec![m("a", MoveState::Skipped)]);
+        put("m-over", 1, vec![m("a", MoveState::Skipped(Skip::Unneeded))]);
         if let Some(over) = state.migrations.get_mut("m-over") {
             over.ended = Some(sample::ended(MigrationState::Succeeded, 1));
         }

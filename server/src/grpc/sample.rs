@@ -19,6 +19,8 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             source: Revision("1-30".to_owned()),
             target: Revision("1-31".to_owned()),
             rollout_timeout: Duration::from_mins(10),
+            failure_budget: 0,
+            approvals: std::collections::BTreeSet::new(),
             rollback_of: None,
             requester: "somebody".to_owned(),
             reason: String::new(),

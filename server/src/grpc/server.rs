@@ -1,9 +1,16 @@
 //! ServerService: what this replica says of itself, ready or not.
 
 use super::Face;
+use revshift_core::budget::Budgets;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::server_service_server::ServerService;
 use tonic::{Request, Response, Status};
+
+fn budgets(budgets: Budgets) -> proto::Budgets {
+    let Budgets { namespaces, workloads, pods, pods_per_second } = budgets;
+    let pods_per_second = pods_per_second.unwrap_or_default();
+    proto::Budgets { namespaces, workloads, pods, pods_per_second }
+}
 
 #[tonic::async_trait]
 impl ServerService for Face {
@@ -17,6 +24,7 @@ impl ServerService for Face {
             identity: self.identity.to_string(),
             leader: state.leader.clone().unwrap_or_default(),
             ready: state.ready,
+            budgets: Some(budgets(self.control.budgets())),
         }))
     }
 }

@@ -94,6 +94,14 @@ fn refused(refusal: Refusal, message: &str) -> Status {
         Refusal::Plan(violations) => {
             answer(Code::FailedPrecondition, ErrorReason::PlanRefused).preconditions(violations)
         }
+        Refusal::NothingSelected(source) => {
+            answer(Code::FailedPrecondition, ErrorReason::NothingSelected).with("source", &source)
+        }
+        Refusal::TooMany { found, most } => {
+            answer(Code::InvalidArgument, ErrorReason::TooManyNamespaces)
+                .with("found", &found.to_string())
+                .with("most", &most.to_string())
+        }
         Refusal::Rollback(violations) => {
             answer(Code::FailedPrecondition, ErrorReason::RollbackRefused).preconditions(violations)
         }
@@ -147,6 +155,8 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::PlanesIdentical => "name another plane as the target",
         ErrorReason::PlaneUnavailable => "mend the target plane, then repeat",
         ErrorReason::PlanRefused => "mend what is named, or leave these namespaces out",
+        ErrorReason::NothingSelected => "look at what ListNamespaces shows of the source plane",
+        ErrorReason::TooManyNamespaces => "move fewer of them at a time",
         ErrorReason::PlanChanged => "call PlanMigration again and look at what changed",
         ErrorReason::RequestIdReused => "choose a new request id",
         ErrorReason::MigrationNotFound => "name one that ListMigrations shows",

@@ -49,7 +49,9 @@ impl Replica {
         let published = Arc::new(Published::default());
         published.update(|state| (state.ready, state.installed) = (true, true));
         let store = Store::new(&client);
-        let control = Control::new(Arc::clone(&published), store, Clock::system());
+        let config = tokio::sync::watch::channel(crate::config::Config::default()).1;
+        let control =
+            Control::new(Arc::clone(&published), store, config, "revshift-system", Clock::system());
         let shutdown = CancellationToken::new();
         let (connections, incoming) = mpsc::unbounded_channel();
         let incoming = UnboundedReceiverStream::new(incoming);

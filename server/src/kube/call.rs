@@ -71,7 +71,7 @@ impl Caller {
                 let api = Api::<Namespace>::all(self.client.clone());
                 self.patch(&api, Kind::Namespace, &namespace, &patch, observe::namespace).await
             }
-            Call::Restart { namespace, workload, resource_version, restart } => {
+            Call::Restart { namespace, workload, resource_version, restart, .. } => {
                 info!(namespace, %workload, restart, "restarting");
                 let patch = restarting(&resource_version, &restart);
                 self.restart(&namespace, &workload, &patch).await

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The label by which a shard names its migration.
 pub const MIGRATION_LABEL: &str = "revshift.dev/migration";
@@ -46,6 +46,12 @@ pub struct MigrationSpec {
     pub shards: u32,
     /// A move fails when its rollouts make no progress for so many milliseconds.
     pub rollout_timeout_ms: u64,
+    /// So many failed moves do not pause it.
+    #[serde(default)]
+    pub failure_budget: u32,
+    /// Numbers of the waves that start only once somebody has approved them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub approval_waves: BTreeSet<u32>,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -84,6 +90,25 @@ pub struct ControlRecord {
     /// Attempt, by namespace, up to which a failed move is to be tried.
     #[serde(default)]
     pub retries: BTreeMap<String, u32>,
+    /// Waves that were approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRecord>,
+    /// Namespaces that are not to be moved after all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub skipped: BTreeSet<String>,
+}
+
+/// Who let a wave start.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// Number of the wave, from 0.
+    pub wave: u32,
+    /// Who approved it.
+    pub by: String,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
 }
 
 /// Where a migration stands.
@@ -169,6 +194,9 @@ pub struct PlannedMove {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
+    /// The wave in which it moves, from 0.
+    #[serde(default)]
+    pub wave: u32,
     /// Its deciding labels before; exactly these are restored by a rollback.
     pub before: LabelRecord,
     /// Its deciding labels after.
@@ -223,6 +251,9 @@ pub struct MoveRecord {
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
+    /// UNNEEDED or ASKED, when it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_reason: Option<String>,
     /// What is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemRecord>,

@@ -40,6 +40,11 @@ pub fn namespace(object: &Namespace) -> Object {
         labels: meta.labels.clone().unwrap_or_default(),
         lock: lock.map(|text| read_lock(text)),
         terminating,
+        order: meta
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(label::ORDER)?.trim().parse().ok())
+            .unwrap_or_default(),
         label_manager: manager(meta, &["f:metadata", "f:labels", "f:istio.io/rev"]),
     })
 }
@@ -282,12 +287,27 @@ fn workload(
         obstacle: None,
         wish: InjectionWish::among(&labels, &annotations),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or_default(),
+        gateway: is_gateway(&labels, &annotations),
         baked_in: annotations.contains_key(label::SIDECAR_STATUS),
         restart: annotations.get(label::RESTART).cloned(),
         // Whoever wrote the template last, where our own annotation is gone from it.
         template_manager: manager(meta, &path).or_else(|| manager(meta, &path[..2])),
         complaints: Complaints::default(),
     }
+}
+
+/// Whether a pod template is a gateway's: injected by the `gateway` template, as Istio's chart and the
+/// IstioMeshGateway have it, or made by istiod for a Gateway (`gateway.networking.k8s.io/…`, in older
+/// versions `istio.io/…`), waypoints included.
+fn is_gateway(labels: &Labels, annotations: &Labels) -> bool {
+    let templates = annotations.get("inject.istio.io/templates").map(String::as_str);
+    let injected = templates.is_some_and(|names| names.split(',').any(|it| it.trim() == "gateway"));
+    let managed = [
+        "gateway.networking.k8s.io/gateway-name",
+        "istio.io/gateway-name",
+        "gateway.istio.io/managed",
+    ];
+    injected || managed.into_iter().any(|key| labels.contains_key(key))
 }
 
 fn complaints(status: &DeploymentStatus) -> Complaints {

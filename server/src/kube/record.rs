@@ -2,13 +2,13 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ControlRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
-    MoveRecord, ProblemRecord, RestartRecord,
+    self, ApprovalRecord, ControlRecord, LabelRecord, LeftoverRecord, MigrationShard,
+    MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Control, Ended, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState, Move,
-    MoveState,
+    Approval, Control, Ended, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState,
+    Move, MoveState, Skip,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -48,6 +48,8 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         source: Revision(spec.source.clone()),
         target: Revision(spec.target.clone()),
         rollout_timeout: Duration::from_millis(spec.rollout_timeout_ms),
+        failure_budget: spec.failure_budget,
+        approvals: spec.approval_waves.clone(),
         rollback_of: spec.rollback_of.clone(),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -62,6 +64,12 @@ fn control(record: &ControlRecord) -> Control {
         cancelled: record.cancelled,
         tolerated: record.tolerated.clone(),
         retries: record.retries.clone(),
+        approved: record
+            .approvals
+            .iter()
+            .map(|it| (it.wave, Approval { by: it.by.clone(), at: it.at }))
+            .collect(),
+        skipped: record.skipped.clone(),
     }
 }
 
@@ -72,6 +80,12 @@ pub fn control_record(control: &Control) -> ControlRecord {
         cancelled: control.cancelled,
         tolerated: control.tolerated.clone(),
         retries: control.retries.clone(),
+        approvals: control
+            .approved
+            .iter()
+            .map(|(wave, it)| ApprovalRecord { wave: *wave, by: it.by.clone(), at: it.at })
+            .collect(),
+        skipped: control.skipped.clone(),
     }
 }
 
@@ -102,6 +116,7 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             labels(&planned.after),
             spec.created,
         );
+        m.wave = planned.wave;
         m.sequence = u64::from(shard.spec.first) + u64::try_from(index).unwrap_or(0) + 1;
         let record = shard.status.as_ref().and_then(|status| status.moves.get(index));
         if let Some(record) = record {
@@ -142,7 +157,7 @@ fn record(m: &Move) -> MoveRecord {
         | MoveState::Relabeling
         | MoveState::Restarting
         | MoveState::Verifying
-        | MoveState::Skipped
+        | MoveState::Skipped(_)
         | MoveState::Cancelled
         | MoveState::Gone
         | MoveState::Superseded => (Vec::new(), None),
@@ -164,6 +179,11 @@ fn record(m: &Move) -> MoveRecord {
             })
             .collect(),
         leftovers,
+        skip_reason: match m.state {
+            MoveState::Skipped(Skip::Unneeded) => Some("UNNEEDED".to_owned()),
+            MoveState::Skipped(Skip::Asked) => Some("ASKED".to_owned()),
+            _ => None,
+        },
         problem: problem.map(|problem| ProblemRecord {
             code: problem.code.as_str().to_owned(),
             object: problem.object.clone(),
@@ -198,12 +218,20 @@ fn state(record: &MoveRecord) -> Result<MoveState, String> {
         ),
         "BLOCKED" => MoveState::Blocked(problem()?),
         "FAILED" => MoveState::Failed(problem()?),
-        "SKIPPED" => MoveState::Skipped,
+        "SKIPPED" => MoveState::Skipped(skip(record)?),
         "CANCELLED" => MoveState::Cancelled,
         "GONE" => MoveState::Gone,
         "SUPERSEDED" => MoveState::Superseded,
         other => return Err(format!("an unknown state `{other}`")),
     })
+}
+
+fn skip(record: &MoveRecord) -> Result<Skip, String> {
+    match record.skip_reason.as_deref() {
+        None | Some("UNNEEDED") => Ok(Skip::Unneeded),
+        Some("ASKED") => Ok(Skip::Asked),
+        Some(other) => Err(format!("an unknown reason to skip `{other}`")),
+    }
 }
 
 fn restart(record: &RestartRecord) -> Option<(WorkloadKey, u32)> {

@@ -235,6 +235,8 @@ impl Store {
                 moves: count(moves),
                 shards: count(moves.div_ceil(MOVES_PER_SHARD)),
                 rollout_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+                failure_budget: new.plan.failure_budget,
+                approval_waves: new.plan.approvals.clone(),
                 rollback_of: new.plan.rollback_of.clone(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),
@@ -278,6 +280,7 @@ fn shards_of(migration: &Migration, plan: &Plan) -> Vec<MigrationShard> {
             let moves = entries.iter().map(|entry| PlannedMove {
                 namespace: entry.namespace.clone(),
                 uid: entry.uid.clone(),
+                wave: entry.wave,
                 before: record::label_record(&entry.before),
                 after: record::label_record(&entry.after),
             });

@@ -221,7 +221,7 @@ async fn create(bed: &SimulatedBed, address: &RefCell<Option<SimulatedReplica>>)
         source: OLD.to_owned(),
         target: NEW.to_owned(),
         namespaces: NAMESPACES.map(str::to_owned).to_vec(),
-        rollout_timeout: None,
+        ..proto::MigrationSpec::default()
     };
     let request = proto::PlanMigrationRequest { spec: Some(spec.clone()) };
     let mut plan = client.plan_migration(request).await?.into_inner();

@@ -8,6 +8,7 @@
     reason = "a test that panics fails, and says where; what it prints is its report"
 )]
 
+mod budgets;
 mod exchanges;
 mod explorer;
 mod remains;

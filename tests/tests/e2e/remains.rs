@@ -34,7 +34,7 @@ async fn create(
         source: OLD.to_owned(),
         target: NEW.to_owned(),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
-        rollout_timeout: None,
+        ..proto::MigrationSpec::default()
     };
     let request = proto::PlanMigrationRequest { spec: Some(spec.clone()) };
     let mut plan = client.plan_migration(request).await?.into_inner();

@@ -11,6 +11,7 @@ use kube::Client;
 use revshift::{Connector, Io, Settings, Sink};
 use revshift_sandbox::{Options, Sandbox, fixtures};
 use revshift_server::clock::Clock;
+use revshift_server::config::Config;
 use revshift_server::service;
 use revshift_tests::{Bed, Output, Replica};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -47,6 +48,7 @@ pub(crate) struct SimulatedBed {
     network: Network,
     replicas: AtomicU32,
     lease: Duration,
+    pub(crate) config: watch::Sender<Config>,
     _cluster: Task,
 }
 
@@ -84,6 +86,7 @@ impl SimulatedBed {
             network: Network::default(),
             replicas: AtomicU32::new(0),
             lease: Duration::from_secs(15),
+            config: watch::Sender::new(Config::default()),
             _cluster: cluster,
         }
     }
@@ -106,6 +109,7 @@ impl SimulatedBed {
             identity: host.clone(),
             lease: self.lease,
             install_crds: true,
+            config: self.config.subscribe(),
             clock: Clock::starting_at(self.sandbox.now()),
         };
         let shutdown = CancellationToken::new();

@@ -7,7 +7,7 @@ use crate::cluster::{Controller, Lock, Namespace, NamespaceMeta};
 use crate::diagnosis::{self, InspectedPod, Inspection};
 use crate::injection::{self, Injection};
 use crate::label::InjectionLabels;
-use crate::migration::{MigrationSpec, Move, MoveState};
+use crate::migration::{MigrationSpec, Move, MoveState, Skip};
 use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
 use crate::rollout::{self, Goal, Verdict};
@@ -58,7 +58,7 @@ impl<'a> Step<'a> {
         }
         let there = self.labels() == self.m.after && !self.ours();
         if there && self.workloads(&self.goal()).all(|(_, verdict)| finished(&verdict)) {
-            return self.enter(MoveState::Skipped);
+            return self.enter(MoveState::Skipped(Skip::Unneeded));
         }
         self.enter(MoveState::Relabeling)
     }
@@ -115,16 +115,19 @@ impl<'a> Step<'a> {
         }
         let mut calls = Vec::new();
         let mut waiting = Vec::new();
+        let (mut room, mut crowded) = (self.order.room, false);
         for (workload, verdict) in self.workloads(&goal) {
             match verdict {
                 Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => {}
                 Verdict::Rolling => waiting.push(workload),
                 Verdict::Stuck(code, message) => return self.stuck(workload, code, message),
+                Verdict::Restart if !room.take(workload) => crowded = true,
                 Verdict::Restart => calls.push(Call::Restart {
                     namespace: self.m.namespace.clone(),
                     workload: workload.key.clone(),
                     resource_version: workload.resource_version.clone(),
                     restart: restart.clone(),
+                    pods: workload.desired,
                 }),
             }
         }
@@ -141,6 +144,10 @@ impl<'a> Step<'a> {
         scratch.failing = None;
         if !waiting.is_empty() {
             return self.await_rollouts(&goal, &waiting, scratch);
+        }
+        // Whoever waits for room is not late.
+        if crowded {
+            return Next::Wait(None);
         }
         if let Some(next) = self.stray(&goal, scratch) {
             return next;

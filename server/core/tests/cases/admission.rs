@@ -2,11 +2,12 @@
 
 use super::world::{all, at, migration, problem, with_state};
 use revshift_core::admission::{admit, waits};
+use revshift_core::budget::Budgets;
 use revshift_core::migration::{Migration, MoveState};
 use std::collections::BTreeSet;
 
 fn decisions(migrations: &[Migration]) -> Vec<(String, String, MoveState)> {
-    admit(&all(migrations), |_, _| false, at(1))
+    admit(&all(migrations), &Budgets::default(), |_, _| false, |_| 0, at(1))
         .into_iter()
         .map(|decision| (decision.migration, decision.m.namespace, decision.m.state))
         .collect()
@@ -35,7 +36,8 @@ fn a_failure_pauses_until_it_is_answered() {
     assert_eq!(decisions(&[resumed]), [one("m", "b", MoveState::Checking)]);
     let mut retried = failed;
     retried.control.retries.insert("a".to_owned(), 2);
-    let decision = admit(&all(&[retried]), |_, _| false, at(1)).remove(0);
+    let decision =
+        admit(&all(&[retried]), &Budgets::default(), |_, _| false, |_| 0, at(1)).remove(0);
     assert_eq!((decision.m.state, decision.m.attempt), (MoveState::Checking, 2));
 }
 
@@ -73,7 +75,10 @@ fn a_rollback_takes_its_namespaces_over_before_it_starts() {
     let both = [undone.clone(), rollback.clone()];
     assert_eq!(decisions(&both), [one("m", "a", MoveState::Superseded)]);
     // Not while a call for it is in flight.
-    assert!(admit(&all(&both), |id, ns| (id, ns) == ("m", "a"), at(1)).is_empty());
+    assert!(
+        admit(&all(&both), &Budgets::default(), |id, ns| (id, ns) == ("m", "a"), |_| 0, at(1))
+            .is_empty()
+    );
     let taken = with_state(undone, "a", MoveState::Superseded);
     // The other namespaces of the migration wait for an answer.
     assert_eq!(decisions(&[taken, rollback]), [one("r", "a", MoveState::Checking)]);

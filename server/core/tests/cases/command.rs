@@ -2,7 +2,7 @@
 
 use super::world::{migration, problem, with_state};
 use revshift_core::command::{Command, command, half_moved};
-use revshift_core::migration::{Ended, Migration, MigrationState, MoveState, PauseReason};
+use revshift_core::migration::{Ended, Migration, MigrationState, MoveState, PauseReason, Skip};
 use revshift_core::refusal::Refusal;
 use std::collections::BTreeSet;
 
@@ -103,7 +103,7 @@ fn exceptions_are_named_by_the_final_state() {
         let over = with_state(migration("m", &["a"]), "a", m);
         assert_eq!(state(&over), MigrationState::CompletedWithExceptions);
     }
-    let there = with_state(migration("m", &["a"]), "a", MoveState::Skipped);
+    let there = with_state(migration("m", &["a"]), "a", MoveState::Skipped(Skip::Unneeded));
     assert_eq!(state(&there), MigrationState::Succeeded);
 }
 

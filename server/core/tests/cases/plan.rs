@@ -8,6 +8,7 @@ use revshift_core::plan::{Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
+use revshift_core::selection::Selection;
 use revshift_core::workload::{Obstacle, WorkloadKind};
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ fn request(namespaces: &[&str]) -> Request {
     Request {
         source: OLD.to_owned(),
         target: NEW.to_owned(),
-        namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
+        selection: Selection::Named(namespaces.iter().map(|name| (*name).to_owned()).collect()),
+        approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
+        failure_budget: 0,
     }
 }
 
@@ -118,8 +121,8 @@ fn every_malformed_field_is_named() {
     let bad = Request {
         source: String::new(),
         target: NEW.to_owned(),
-        namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
         rollout_timeout: Duration::from_millis(10),
+        ..request(&["shop", "Shop", "shop"])
     };
     match plan(&world.cluster, &bad) {
         Err(Refusal::InvalidFields(violations)) => {

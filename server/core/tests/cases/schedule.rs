@@ -5,6 +5,7 @@
 use super::world::{NEW, OLD, World, deployment, key, labels, migration, rev};
 use jiff::Timestamp;
 use proptest::prelude::*;
+use revshift_core::budget::Room;
 use revshift_core::cluster::{Change, Kind, Lock, NamespaceMeta, Object};
 use revshift_core::diagnosis::{InspectedPod, Inspection};
 use revshift_core::migration::{Migration, MoveState};
@@ -43,6 +44,7 @@ impl Truth {
             labels: labels(&[("istio.io/rev", OLD)]),
             lock: None,
             terminating: false,
+            order: 0,
             label_manager: None,
         };
         let mut truth = Self {
@@ -193,6 +195,7 @@ impl Engine {
             spec: &self.migration.spec,
             paused: false,
             cancelled: false,
+            room: Room::ALL,
         };
         step(order, &self.migration.moves[0], &mut self.scratch, facts)
     }

@@ -3,7 +3,7 @@
 use super::story::{Story, new};
 use super::world::{NEW, OLD, deployed, labels, rev};
 use revshift_core::cluster::{Kind, Lock};
-use revshift_core::migration::MoveState;
+use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, Next, SETTLE};
@@ -80,7 +80,7 @@ fn a_namespace_wholly_there_is_skipped() {
     let mut story = Story::new(MoveState::Checking);
     story.world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", NEW)]));
     story.roll(&new());
-    assert_eq!(story.commits(), MoveState::Skipped);
+    assert_eq!(story.commits(), MoveState::Skipped(Skip::Unneeded));
     // Unless this migration brought it there: then it is verified.
     let mut story = Story::relabelled(MoveState::Checking);
     story.roll(&new());

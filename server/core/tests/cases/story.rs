@@ -1,6 +1,7 @@
 //! One move on its way: the cluster that it is in, and what a leader remembers of it.
 
 use super::world::{NEW, World, at, deployed, labels, migration, rev};
+use revshift_core::budget::Room;
 use revshift_core::cluster::{Kind, Lock};
 use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble};
 use revshift_core::migration::{Migration, Move, MoveState, restart_id};
@@ -65,6 +66,7 @@ impl Story {
             spec: &self.migration.spec,
             paused: self.migration.control.paused,
             cancelled: self.migration.control.cancelled,
+            room: Room::ALL,
         };
         step(order, &self.migration.moves[0], &mut self.scratch, facts)
     }

@@ -3,7 +3,7 @@
 use super::story::{Story, new};
 use super::world::{OLD, deployed, pod, problem, rev};
 use revshift_core::cluster::Kind;
-use revshift_core::migration::MoveState;
+use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, Next, STRAY};
@@ -239,7 +239,7 @@ fn what_is_not_under_way_is_left_alone() {
         MoveState::Moved(Vec::new()),
         MoveState::Failed(problem()),
         MoveState::Blocked(problem()),
-        MoveState::Skipped,
+        MoveState::Skipped(Skip::Unneeded),
         MoveState::Cancelled,
         MoveState::Gone,
         MoveState::Superseded,

@@ -8,7 +8,7 @@ use revshift_core::migration::{Control, Migration, MigrationSpec, Move, MoveStat
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
 use revshift_core::workload::{Complaints, Workload, WorkloadKey, WorkloadKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(crate) const OLD: &str = "cp-v113x.istio-system";
@@ -153,6 +153,7 @@ impl World {
             labels,
             lock,
             terminating: false,
+            order: 0,
             label_manager: Some("kubectl".to_owned()),
         };
         self.set_namespace(name, meta);
@@ -247,6 +248,7 @@ pub(crate) fn workload(kind: WorkloadKind, name: &str, replicas: u32) -> Workloa
         obstacle: None,
         wish: InjectionWish::default(),
         host_network: false,
+        gateway: false,
         baked_in: false,
         restart: None,
         template_manager: None,
@@ -294,7 +296,7 @@ pub(crate) fn pod(name: &str, owner: Option<Owner>, injected: Injected) -> Pod {
     }
 }
 
-/// A migration of `namespaces` from the old to the new plane.
+/// A migration of `namespaces` from the old to the new plane, one a wave.
 pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
     let before = InjectionLabels::of_revision(OLD);
     let after = InjectionLabels::of_revision(NEW);
@@ -305,6 +307,8 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             source: rev(OLD),
             target: rev(NEW),
             rollout_timeout: Duration::from_mins(10),
+            failure_budget: 0,
+            approvals: BTreeSet::new(),
             rollback_of: None,
             requester: "test".to_owned(),
             reason: String::new(),
@@ -312,11 +316,12 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             created: now,
         },
         control: Control::default(),
-        moves: namespaces
-            .iter()
-            .map(|name| {
+        moves: (0..)
+            .zip(namespaces)
+            .map(|(wave, name)| {
                 let uid = format!("uid-{name}");
-                Move::pending(name, &uid, before.clone(), after.clone(), now)
+                let m = Move::pending(name, &uid, before.clone(), after.clone(), now);
+                Move { wave, ..m }
             })
             .collect(),
         ended: None,

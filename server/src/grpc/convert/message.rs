@@ -3,7 +3,7 @@
 use crate::published::Stored;
 use revshift_core::command;
 use revshift_core::migration::{
-    Migration, MigrationState, Move, MoveCounts, MoveState, PauseReason,
+    Migration, MigrationState, Move, MoveCounts, MoveState, PauseReason, Skip,
 };
 use std::fmt::Display;
 
@@ -21,6 +21,7 @@ pub(crate) fn of(stored: &Stored) -> String {
         MigrationState::Running => running(migration),
         MigrationState::Paused(PauseReason::User) => paused(migration),
         MigrationState::Paused(PauseReason::FailureBudget) => failed(migration),
+        MigrationState::WaitingApproval(wave) => waiting_approval(migration, wave),
         MigrationState::Cancelling => cancelling(migration),
         MigrationState::Succeeded => succeeded(migration),
         MigrationState::CompletedWithExceptions => {
@@ -53,7 +54,7 @@ fn activity(m: &Move) -> Option<String> {
         | MoveState::Moved(_)
         | MoveState::Blocked(_)
         | MoveState::Failed(_)
-        | MoveState::Skipped
+        | MoveState::Skipped(_)
         | MoveState::Cancelled
         | MoveState::Gone
         | MoveState::Superseded => return None,
@@ -85,6 +86,11 @@ fn failed(migration: &Migration) -> String {
         list(problems),
         moved(migration)
     )
+}
+
+fn waiting_approval(migration: &Migration, wave: u32) -> String {
+    let next = migration.moves.iter().filter(|m| m.wave == wave);
+    format!("wave {wave} ({}) waits for an approval; {}", list(names(next)), moved(migration))
 }
 
 fn cancelling(migration: &Migration) -> String {
@@ -128,6 +134,7 @@ fn exceptions(migration: &Migration) -> String {
         among(&MoveState::Gone, "deleted or created anew"),
         among(&MoveState::Superseded, "taken over by a rollback"),
         among(&MoveState::Cancelled, "never started"),
+        among(&MoveState::Skipped(Skip::Asked), "skipped on request"),
     ];
     found.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
@@ -246,12 +253,15 @@ mod tests {
         let table = [
             (
                 MigrationState::Succeeded,
-                vec![("a", MoveState::Moved(vec![leftover])), ("b", MoveState::Skipped)],
+                vec![
+                    ("a", MoveState::Moved(vec![leftover])),
+                    ("b", MoveState::Skipped(Skip::Unneeded)),
+                ],
                 "2 of 2 namespaces moved to `1-31`; 1 object was left as it is",
             ),
             (
                 MigrationState::CompletedWithExceptions,
-                vec![("a", MoveState::Skipped), ("b", MoveState::Gone)],
+                vec![("a", MoveState::Skipped(Skip::Unneeded)), ("b", MoveState::Gone)],
                 "ended with 1 of 2 namespaces moved; `b` deleted or created anew",
             ),
             (

@@ -3,7 +3,8 @@
 use super::{duration, message, timestamp};
 use crate::published::Stored;
 use revshift_core::migration::{
-    Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, PauseReason,
+    Approval, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, PauseReason,
+    Skip,
 };
 use revshift_core::problem::Problem;
 use revshift_core::progress::LiveProgress;
@@ -33,6 +34,19 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         end_time: migration.ended.as_ref().map(|ended| timestamp(ended.at)),
         counts: Some(counts(migration.counts())),
         final_sequence: migration.ended.as_ref().map_or(0, |ended| ended.sequence),
+        waves_total: migration.waves(),
+        wave: migration.wave().unwrap_or_else(|| migration.waves()),
+        approval_waves: spec.approvals.iter().copied().collect(),
+        approvals: migration.control.approved.iter().map(approval).collect(),
+        failure_budget: spec.failure_budget,
+    }
+}
+
+fn approval((wave, approval): (&u32, &Approval)) -> proto::Approval {
+    proto::Approval {
+        wave: *wave,
+        approver: approval.by.clone(),
+        approve_time: Some(timestamp(approval.at)),
     }
 }
 
@@ -46,7 +60,7 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         | MoveState::Relabeling
         | MoveState::Restarting
         | MoveState::Verifying
-        | MoveState::Skipped
+        | MoveState::Skipped(_)
         | MoveState::Cancelled
         | MoveState::Gone
         | MoveState::Superseded => (None, &[][..]),
@@ -70,6 +84,13 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         labels_after: m.after.entries().into_iter().collect(),
         restarts: restarts.collect(),
         leftovers: leftovers.iter().map(leftover).collect(),
+        wave: m.wave,
+        skip_reason: match m.state {
+            MoveState::Skipped(Skip::Unneeded) => proto::r#move::SkipReason::Unneeded,
+            MoveState::Skipped(Skip::Asked) => proto::r#move::SkipReason::Asked,
+            _ => proto::r#move::SkipReason::Unspecified,
+        }
+        .into(),
     }
 }
 
@@ -122,6 +143,7 @@ fn state(state: MigrationState) -> proto::migration::State {
         MigrationState::Pending => proto::migration::State::Pending,
         MigrationState::Running => proto::migration::State::Running,
         MigrationState::Paused(_) => proto::migration::State::Paused,
+        MigrationState::WaitingApproval(_) => proto::migration::State::WaitingApproval,
         MigrationState::Cancelling => proto::migration::State::Cancelling,
         MigrationState::Succeeded => proto::migration::State::Succeeded,
         MigrationState::CompletedWithExceptions => proto::migration::State::CompletedWithExceptions,
@@ -137,6 +159,7 @@ fn pause_reason(state: MigrationState) -> proto::migration::PauseReason {
         }
         MigrationState::Pending
         | MigrationState::Running
+        | MigrationState::WaitingApproval(_)
         | MigrationState::Cancelling
         | MigrationState::Succeeded
         | MigrationState::CompletedWithExceptions
@@ -154,7 +177,7 @@ fn move_state(state: &MoveState) -> proto::r#move::State {
         MoveState::Moved(_) => proto::r#move::State::Moved,
         MoveState::Blocked(_) => proto::r#move::State::Blocked,
         MoveState::Failed(_) => proto::r#move::State::Failed,
-        MoveState::Skipped => proto::r#move::State::Skipped,
+        MoveState::Skipped(_) => proto::r#move::State::Skipped,
         MoveState::Cancelled => proto::r#move::State::Cancelled,
         MoveState::Gone => proto::r#move::State::Gone,
         MoveState::Superseded => proto::r#move::State::Superseded,

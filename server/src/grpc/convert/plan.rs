@@ -4,7 +4,7 @@ use super::duration;
 use super::migration::{leftover, migration};
 use crate::control::Planned;
 use crate::published::Stored;
-use revshift_core::plan::{Entry, Finding, Plan, PlannedWorkload};
+use revshift_core::plan::{Entry, Finding, Plan, PlannedWorkload, Severity};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::plan_migration_response::Part;
 use std::collections::BTreeSet;
@@ -38,6 +38,9 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         rollout_timeout: migration.rollout_timeout,
         entries: migration.moves_total,
         waits_for: migration.waiting_for.clone(),
+        waves: migration.waves_total,
+        approval_waves: migration.approval_waves.clone(),
+        failure_budget: migration.failure_budget,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -46,6 +49,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         labels_after: m.after.entries().into_iter().collect(),
         workloads: Vec::new(),
         leftovers: Vec::new(),
+        wave: m.wave,
     });
     let entries = entries.collect();
     proto::RollbackMigrationResponse { migration: Some(migration), plan: Some(plan), entries }
@@ -59,6 +63,9 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         rollout_timeout: Some(duration(plan.rollout_timeout)),
         entries: u32::try_from(plan.entries.len()).unwrap_or(u32::MAX),
         waits_for: waits_for.iter().cloned().collect(),
+        waves: plan.entries.iter().map(|entry| entry.wave + 1).max().unwrap_or_default(),
+        approval_waves: plan.approvals.iter().copied().collect(),
+        failure_budget: plan.failure_budget,
     }
 }
 
@@ -70,6 +77,7 @@ fn entry(entry: Entry) -> proto::PlanEntry {
         namespace_uid: entry.uid,
         workloads: entry.workloads.into_iter().map(workload).collect(),
         leftovers: entry.leftovers.iter().map(leftover).collect(),
+        wave: entry.wave,
     }
 }
 
@@ -88,11 +96,14 @@ fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
     }
 }
 
-/// What does not forbid a plan is good to know.
 fn finding(found: Finding) -> proto::Finding {
     proto::Finding {
         code: found.code.as_str().to_owned(),
-        severity: proto::finding::Severity::Info.into(),
+        severity: match found.severity {
+            Severity::Info => proto::finding::Severity::Info,
+            Severity::Warning => proto::finding::Severity::Warning,
+        }
+        .into(),
         object: found.object,
         message: found.message,
         remedy: found.code.remedy().to_owned(),

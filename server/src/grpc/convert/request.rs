@@ -3,8 +3,12 @@
 use crate::control::Ticket;
 use pbjson_types as well_known;
 use revshift_core::command::Command;
+use revshift_core::label::Selector;
+use revshift_core::migration::Approval;
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
 use revshift_core::refusal::{FieldViolation, Refusal};
+use revshift_core::selection::{Matching, Selection};
+use revshift_core::wave::Wave;
 use revshift_proto::v1 as proto;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,19 +87,53 @@ impl Fields {
             return Request {
                 source: String::new(),
                 target: String::new(),
-                namespaces: Vec::new(),
+                selection: Selection::Named(Vec::new()),
+                approve_all: false,
                 rollout_timeout: ROLLOUT_TIMEOUT,
+                failure_budget: 0,
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
+        let (approve_all, failure_budget) = (spec.approve_all, spec.failure_budget);
+        let (source, target) = (spec.source.clone(), spec.target.clone());
         let request = Request {
-            source: spec.source,
-            target: spec.target,
-            namespaces: spec.namespaces,
+            source,
+            target,
+            selection: self.selection(spec),
+            approve_all,
             rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
+            failure_budget,
         };
         self.0.extend(plan::check_fields(&request));
         request
+    }
+
+    /// The one of the four ways to select that was chosen.
+    fn selection(&mut self, spec: proto::MigrationSpec) -> Selection {
+        let proto::MigrationSpec { namespaces, waves, label_selector, all, exclude, .. } = spec;
+        let ruled = all || !label_selector.is_empty();
+        let ways = [!namespaces.is_empty(), !waves.is_empty(), !label_selector.is_empty(), all];
+        if ways.into_iter().filter(|chosen| *chosen).count() > 1 {
+            let one = "give only one of namespaces, waves, label_selector and all";
+            self.refuse("spec", one);
+        }
+        if !exclude.is_empty() && !ruled {
+            self.refuse("spec.exclude", "only narrows label_selector and all");
+        }
+        if ruled {
+            let selector = label_selector.parse().unwrap_or_else(|why: String| {
+                self.refuse("spec.label_selector", why);
+                Selector::default()
+            });
+            let exclude = exclude.into_iter().collect();
+            return Selection::Matching(Matching { selector, exclude });
+        }
+        if waves.is_empty() {
+            return Selection::Named(namespaces);
+        }
+        let wave =
+            |wave: proto::Wave| Wave { namespaces: wave.namespaces, approval: wave.approval };
+        Selection::Waves(waves.into_iter().map(wave).collect())
     }
 
     /// A span of time; none when it is absent or malformed.
@@ -148,15 +186,36 @@ pub(crate) fn create(request: proto::CreateMigrationRequest) -> Result<Creation,
     fields.finish().map(|()| Creation { request, ticket })
 }
 
+/// Which wave is to be approved.
+pub(crate) fn approve(
+    request: &proto::ApproveMigrationRequest,
+    approval: Approval,
+) -> Result<(String, Command), Refusal> {
+    let id = id(&request.id)?;
+    Ok((id, Command::Approve(request.wave, approval)))
+}
+
+/// Which moves are to be skipped.
+pub(crate) fn skip(request: proto::SkipMovesRequest) -> Result<(String, Command), Refusal> {
+    let proto::SkipMovesRequest { migration_id, namespaces } = request;
+    moves(&migration_id, &namespaces).map(|id| (id, Command::Skip(namespaces)))
+}
+
 /// Which moves are to be retried.
 pub(crate) fn retry(request: proto::RetryMovesRequest) -> Result<(String, Command), Refusal> {
+    let proto::RetryMovesRequest { migration_id, namespaces } = request;
+    moves(&migration_id, &namespaces).map(|id| (id, Command::Retry(namespaces)))
+}
+
+/// Moves of a migration: at least one, and each named once.
+fn moves(migration_id: &str, namespaces: &[String]) -> Result<String, Refusal> {
     let mut fields = Fields::default();
-    let id = fields.id("migration_id", &request.migration_id);
-    if request.namespaces.is_empty() {
+    let id = fields.id("migration_id", migration_id);
+    if namespaces.is_empty() {
         fields.refuse("namespaces", "must name a namespace");
     }
-    fields.namespaces(&request.namespaces);
-    fields.finish().map(|()| (id, Command::Retry(request.namespaces)))
+    fields.namespaces(namespaces);
+    fields.finish().map(|()| id)
 }
 
 /// What is to be rolled back.
@@ -206,7 +265,7 @@ mod tests {
             source: "1-30".to_owned(),
             target: "1-31".to_owned(),
             namespaces: vec!["shop".to_owned()],
-            rollout_timeout: None,
+            ..proto::MigrationSpec::default()
         }
     }
 
@@ -229,6 +288,7 @@ mod tests {
             target: "1-31".to_owned(),
             namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
             rollout_timeout: Some(well_known::Duration { seconds: -1, nanos: 0 }),
+            ..proto::MigrationSpec::default()
         };
         let request = proto::CreateMigrationRequest {
             spec: Some(spec),

@@ -60,6 +60,8 @@ fn table() -> Vec<(Failure, Code, &'static str)> {
             Code::FailedPrecondition,
             "STATE_CONFLICT",
         ),
+        (Refusal::NothingSelected(text("1-30")), Code::FailedPrecondition, "NOTHING_SELECTED"),
+        (Refusal::TooMany { found: 9, most: 5 }, Code::InvalidArgument, "TOO_MANY_NAMESPACES"),
         (
             Refusal::MoveNotFound { migration: text("m-1"), namespace: text("shop") },
             Code::NotFound,

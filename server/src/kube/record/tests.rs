@@ -3,7 +3,7 @@
 use super::*;
 use crate::kube::crd::{MigrationShardSpec, MigrationStatus, PlannedMove};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn problem() -> Problem {
     Problem {
@@ -32,7 +32,8 @@ fn states() -> Vec<MoveState> {
         MoveState::Moved(leftovers.to_vec()),
         MoveState::Blocked(problem()),
         MoveState::Failed(problem()),
-        MoveState::Skipped,
+        MoveState::Skipped(Skip::Unneeded),
+        MoveState::Skipped(Skip::Asked),
         MoveState::Cancelled,
         MoveState::Gone,
         MoveState::Superseded,
@@ -48,6 +49,8 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             moves,
             shards,
             rollout_timeout_ms: 1500,
+            failure_budget: 3,
+            approval_waves: BTreeSet::from([1, 4]),
             rollback_of: Some("m-0".to_owned()),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
@@ -64,6 +67,7 @@ fn shard(first: u32, moves: &[Move], status: bool) -> MigrationShard {
     let planned = moves.iter().map(|m| PlannedMove {
         namespace: m.namespace.clone(),
         uid: m.uid.clone(),
+        wave: m.wave,
         before: label_record(&m.before),
         after: label_record(&m.after),
     });

@@ -1,0 +1,171 @@
+//! Budgets: how much may be under way at once, over all migrations together.
+//!
+//! They belong to the server, not to a migration, and are counted from what the cluster shows, so
+//! they hold across fail-over.
+
+use crate::cluster::Cluster;
+use crate::migration::{Migration, Move, MoveState};
+use crate::rollout::{Goal, Verdict};
+use crate::workload::Workload;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The most that may be under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Namespaces whose move is under way.
+    pub namespaces: u32,
+    /// Workloads whose restart is under way.
+    pub workloads: u32,
+    /// Pods of those workloads. A workload with more pods than this moves alone.
+    pub pods: u32,
+    /// Pods a second whose restart begins, per target plane; none: by the size of its istiod.
+    pub pods_per_second: Option<u32>,
+}
+
+/// New proxies that one replica of istiod takes a second without effort, where nothing is configured
+/// (istiod's own limit for new streams is 15 and 5 more a core).
+const PODS_PER_ISTIOD: u32 = 15;
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { namespaces: 32, workloads: 64, pods: 500, pods_per_second: None }
+    }
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Workloads whose restart has begun and has not ended.
+    pub workloads: u32,
+    /// Their pods.
+    pub pods: u32,
+}
+
+/// What may still begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// So many workloads.
+    pub workloads: u32,
+    /// With so many pods together.
+    pub pods: u32,
+    /// So many pods by the rate of the target plane, the first workload excepted: one that is larger
+    /// than the rate begins all the same, and what follows waits for it.
+    pub rate: u32,
+    /// Whether nothing is under way: then even the largest workload may begin.
+    pub idle: bool,
+}
+
+impl Budgets {
+    /// What may begin beside `load`.
+    pub fn room(&self, load: Load, rate: u32) -> Room {
+        Room {
+            workloads: self.workloads.saturating_sub(load.workloads),
+            pods: self.pods.saturating_sub(load.pods),
+            rate,
+            idle: load == Load::default(),
+        }
+    }
+
+    /// Pods a second whose restart may begin towards a plane of so many istiod replicas.
+    pub fn rate(&self, istiods: u32) -> u32 {
+        self.pods_per_second.unwrap_or_else(|| PODS_PER_ISTIOD.saturating_mul(istiods.max(1)))
+    }
+}
+
+impl Room {
+    /// No bounds: for whoever only wants to know what would be done.
+    pub const ALL: Self = Self { workloads: u32::MAX, pods: u32::MAX, rate: u32::MAX, idle: true };
+
+    /// Takes the room for `workload`, if there is enough.
+    pub fn take(&mut self, workload: &Workload) -> bool {
+        let pods = workload.desired;
+        let fits = self.workloads > 0 && self.rate > 0 && (self.idle || pods <= self.pods);
+        if fits {
+            self.workloads -= 1;
+            self.pods = self.pods.saturating_sub(pods);
+            self.rate = self.rate.saturating_sub(pods);
+            self.idle = false;
+        }
+        fits
+    }
+}
+
+impl Load {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            workloads: self.workloads.saturating_add(other.workloads),
+            pods: self.pods.saturating_add(other.pods),
+        }
+    }
+}
+
+/// Namespaces whose moves are under way.
+pub fn namespaces_under_way(migrations: &BTreeMap<String, Migration>) -> u32 {
+    let unfinished = migrations.values().filter(|migration| migration.ended.is_none());
+    unfinished.map(|migration| migration.counts().active).fold(0, u32::saturating_add)
+}
+
+/// The workloads of a move whose restart is under way, by what the cluster shows.
+pub fn under_way<'a>(
+    cluster: &'a Cluster,
+    migration: &'a Migration,
+    m: &'a Move,
+) -> impl Iterator<Item = &'a Workload> {
+    let restarting = matches!(m.state, MoveState::Restarting | MoveState::Verifying);
+    let found = cluster.namespace(&m.namespace).filter(|_| restarting);
+    let restart = m.restart_id(&migration.id);
+    let rollback_of = migration.spec.rollback_of.as_deref();
+    found.into_iter().flat_map(move |(meta, namespace)| {
+        let goal =
+            Goal { cluster, namespace, labels: &meta.labels, target: &migration.spec.target };
+        let restart = restart.clone();
+        namespace
+            .workloads
+            .values()
+            .filter(move |workload| workload.restart.as_deref() == Some(restart.as_str()))
+            .filter(move |workload| {
+                goal.judge(workload, m, &migration.id, rollback_of) == Verdict::Rolling
+            })
+    })
+}
+
+/// A token bucket of two seconds' worth: empty at the start, so that two leaders never spend the
+/// same second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Pods that may begin, in thousandths; below 0 when a large workload has begun.
+    level: i64,
+    /// When the level was right.
+    at: Duration,
+}
+
+impl Bucket {
+    /// An empty one.
+    pub fn empty(now: Duration) -> Self {
+        Self { level: 0, at: now }
+    }
+
+    /// How many pods may begin now.
+    pub fn refill(&mut self, rate: u32, now: Duration) -> u32 {
+        let most = i64::from(rate) * 2000;
+        let millis = i64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(i64::MAX);
+        self.level = self.level.saturating_add(millis.saturating_mul(i64::from(rate))).min(most);
+        self.at = now;
+        u32::try_from(self.level / 1000).unwrap_or(0)
+    }
+
+    /// Takes what has begun.
+    pub fn spend(&mut self, pods: u32) {
+        self.level = self.level.saturating_sub(i64::from(pods) * 1000);
+    }
+
+    /// When at least one pod may begin again.
+    pub fn ready(&self, rate: u32) -> Duration {
+        let missing = (1000 - self.level).max(0);
+        let millis = u64::try_from(missing).unwrap_or(0).div_ceil(u64::from(rate.max(1)));
+        self.at + Duration::from_millis(millis)
+    }
+}

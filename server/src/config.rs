@@ -1,0 +1,184 @@
+//! The configuration file: what belongs to the server and not to one migration.
+//!
+//! YAML, checked against its schema. It is read again when it changes; a file that cannot be used is
+//! refused with the reason in the log, and what was in force stays in force.
+
+use anyhow::{Context, Result, ensure};
+use revshift_core::budget::Budgets;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+/// How often the file is looked at: a mounted ConfigMap changes without any event that all file
+/// systems tell of.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The file's content.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// How much may be under way at once.
+    pub budgets: BudgetsConfig,
+}
+
+/// Budgets, over all migrations together; what is absent has its default.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BudgetsConfig {
+    /// Namespaces whose move is under way.
+    pub namespaces: Option<u32>,
+    /// Workloads whose restart is under way.
+    pub workloads: Option<u32>,
+    /// Pods of those workloads.
+    pub pods: Option<u32>,
+    /// Pods a second whose restart begins, for each target plane.
+    pub pods_per_second: Option<u32>,
+}
+
+impl Config {
+    /// Reads `text`.
+    pub fn parse(text: &str) -> Result<Self> {
+        // An empty file is no document, and means the defaults.
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        let config: Self = serde_norway::from_str(text)?;
+        let BudgetsConfig { namespaces, workloads, pods, pods_per_second } = config.budgets;
+        for (name, value) in [
+            ("namespaces", namespaces),
+            ("workloads", workloads),
+            ("pods", pods),
+            ("podsPerSecond", pods_per_second),
+        ] {
+            ensure!(value != Some(0), "budgets.{name} must be at least 1");
+        }
+        Ok(config)
+    }
+
+    /// The budgets with their defaults.
+    pub fn budgets(&self) -> Budgets {
+        let defaults = Budgets::default();
+        let BudgetsConfig { namespaces, workloads, pods, pods_per_second } = self.budgets;
+        Budgets {
+            namespaces: namespaces.unwrap_or(defaults.namespaces),
+            workloads: workloads.unwrap_or(defaults.workloads),
+            pods: pods.unwrap_or(defaults.pods),
+            pods_per_second: pods_per_second.or(defaults.pods_per_second),
+        }
+    }
+}
+
+/// Reads a file once, and whenever it changes.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    text: String,
+    config: watch::Sender<Config>,
+}
+
+impl File {
+    /// Reads the file for the first time: then it must be usable.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let text = read(path).await?;
+        let config = Config::parse(&text)
+            .with_context(|| format!("cannot use the configuration {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), text, config: watch::Sender::new(config) })
+    }
+
+    /// What is in force.
+    pub fn subscribe(&self) -> watch::Receiver<Config> {
+        self.config.subscribe()
+    }
+
+    /// Follows the file for ever.
+    pub async fn follow(mut self) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match read(&self.path).await {
+                Ok(text) if text == self.text => {}
+                Ok(text) => self.take(text),
+                Err(error) => warn!(%error, "the configuration stays as it was"),
+            }
+        }
+    }
+
+    fn take(&mut self, text: String) {
+        match Config::parse(&text) {
+            Ok(config) => {
+                info!(path = %self.path.display(), ?config, "the configuration has changed");
+                self.config.send_replace(config);
+            }
+            Err(error) => warn!(
+                path = %self.path.display(),
+                error = format!("{error:#}"),
+                "the configuration cannot be used and stays as it was"
+            ),
+        }
+        // A file that cannot be used is complained of once, not at every look.
+        self.text = text;
+    }
+}
+
+async fn read(path: &Path) -> Result<String> {
+    tokio::fs::read_to_string(path)
+        .await
+        .with_context(|| format!("cannot read the configuration {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let defaults = Budgets::default();
+        for text in ["", "# nothing yet\n", "budgets: {}\n"] {
+            assert_eq!(Config::parse(text).unwrap().budgets(), defaults, "{text:?}");
+        }
+        let some = Config::parse("budgets:\n  namespaces: 4\n  podsPerSecond: 7\n").unwrap();
+        let expected = Budgets { namespaces: 4, pods_per_second: Some(7), ..defaults };
+        assert_eq!(some.budgets(), expected);
+    }
+
+    #[test]
+    fn what_is_unknown_or_makes_no_sense_is_refused_by_name() {
+        for (text, word) in [
+            ("budget: {}", "budget"),
+            ("budgets:\n  namespace: 1", "namespace"),
+            ("budgets:\n  pods: -1", "pods"),
+            ("budgets:\n  pods: 0", "budgets.pods must be at least 1"),
+            ("budgets:\n  pods: many", "many"),
+            ("- 1", "Config"),
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            assert!(error.contains(word), "{text:?}: {error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_file_is_refused_and_the_old_one_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("revshift.yaml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        assert!(File::open(&path).await.is_err());
+        write("budgets:\n  pods: 0");
+        assert!(File::open(&path).await.is_err());
+        write("budgets:\n  pods: 3");
+        let file = File::open(&path).await.unwrap();
+        let mut config = file.subscribe();
+        let following = tokio::spawn(file.follow());
+        write("budgets:\n  pods: lots");
+        write("budgets:\n  pods: 5");
+        config.changed().await.unwrap();
+        assert_eq!(config.borrow_and_update().budgets.pods, Some(5));
+        write("nonsense: 1");
+        tokio::time::sleep(LOOK * 2).await;
+        assert_eq!(config.borrow().budgets.pods, Some(5));
+        following.abort();
+    }
+}
