@@ -96,6 +96,7 @@ where
         tracing::warn!("some connections did not end in time and are cut off");
     };
     tokio::select! {
+        biased;
         result = server => result,
         () = overdue => Ok(()),
         () = health::report(reporter, &published, &shutdown) => Ok(()),

@@ -17,6 +17,7 @@ use anyhow::Context;
 use futures::Stream;
 use kube::Client;
 use revshift_core::election::Terms;
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +101,7 @@ where
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();
     let mut helpers = JoinSet::new();
-    helpers.spawn(watches::run(plain.clone(), sender));
+    helpers.spawn(watches::run(plain.clone(), sender, seed(&identity)));
     let mut election = JoinSet::new();
     election.spawn(elector.run(resigned.clone()));
     let mut deciding = JoinSet::new();
@@ -109,6 +110,7 @@ where
     serving.spawn(grpc::serve(control, identity, incoming, shutdown.clone()));
 
     let ended = tokio::select! {
+        biased;
         ended = serving.join_next() => ended,
         () = shutdown.cancelled() => None,
         _ = helpers.join_next() => anyhow::bail!("the watches broke down"),
@@ -128,4 +130,11 @@ where
     let ended = ended.transpose().context("the gRPC server broke down")?;
     ended.transpose().context("the gRPC server failed")?;
     Ok(())
+}
+
+/// A number of a replica's own, the same for the same identity.
+fn seed(identity: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(identity.as_bytes());
+    hasher.finish()
 }

@@ -4,6 +4,7 @@
 //! since kube's watcher does not tell what vanished meanwhile.
 
 use crate::kube::{crd, observe};
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -13,6 +14,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use revshift_core::cluster::{Change, Key, Kind, Object};
@@ -21,6 +23,7 @@ use revshift_core::workload::WorkloadKind;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -67,29 +70,38 @@ enum Optional {
     Shards,
 }
 
-/// Watches until dropped. Returns only when nobody listens any more.
-pub async fn run(client: Client, sender: Sender) {
+/// What every watch has.
+#[derive(Clone)]
+struct Base {
+    client: Client,
+    sender: Sender,
+    seed: u64,
+}
+
+/// Watches until dropped. Returns only when nobody listens any more. From the `seed` follow the random
+/// parts of the pauses after failures, which keep replicas from coming back all at once.
+pub async fn run(client: Client, sender: Sender, seed: u64) {
     let mut watches = JoinSet::new();
     let everything = config();
     let unfinished = config().fields("status.phase!=Succeeded,status.phase!=Failed");
-    let (c, s) = (&client, &sender);
-    watches.spawn(cluster::<Namespace>(c, s, Kind::Namespace, &everything, observe::namespace));
+    let base = Base { client, sender, seed };
+    let b = &base;
+    watches.spawn(cluster::<Namespace>(b, Kind::Namespace, &everything, observe::namespace));
     let kind = Kind::Workload(WorkloadKind::Deployment);
-    watches.spawn(cluster::<Deployment>(c, s, kind, &everything, observe::deployment));
+    watches.spawn(cluster::<Deployment>(b, kind, &everything, observe::deployment));
     let kind = Kind::Workload(WorkloadKind::StatefulSet);
-    watches.spawn(cluster::<StatefulSet>(c, s, kind, &everything, observe::stateful_set));
+    watches.spawn(cluster::<StatefulSet>(b, kind, &everything, observe::stateful_set));
     let kind = Kind::Workload(WorkloadKind::DaemonSet);
-    watches.spawn(cluster::<DaemonSet>(c, s, kind, &everything, observe::daemon_set));
+    watches.spawn(cluster::<DaemonSet>(b, kind, &everything, observe::daemon_set));
     watches.spawn(cluster::<MutatingWebhookConfiguration>(
-        c,
-        s,
+        b,
         Kind::Injector,
         &everything,
         observe::injectors,
     ));
-    watches.spawn(cluster::<PartialObjectMeta<Pod>>(c, s, Kind::Pod, &unfinished, observe::pod));
-    watches.spawn(cluster::<PartialObjectMeta<Job>>(c, s, Kind::Job, &everything, observe::job));
-    watches.spawn(optional(client.clone(), sender.clone()));
+    watches.spawn(cluster::<PartialObjectMeta<Pod>>(b, Kind::Pod, &unfinished, observe::pod));
+    watches.spawn(cluster::<PartialObjectMeta<Job>>(b, Kind::Job, &everything, observe::job));
+    watches.spawn(optional(base.clone()));
     while watches.join_next().await.is_some() {}
 }
 
@@ -99,9 +111,9 @@ fn config() -> watcher::Config {
 }
 
 /// Starts and stops the watches of kinds whose CRD comes and goes.
-async fn optional(client: Client, sender: Sender) {
-    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
-    let mut events = events(api, config());
+async fn optional(base: Base) {
+    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(base.client.clone());
+    let mut events = events(api, config(), base.seed);
     let mut listing: Vec<String> = Vec::new();
     let mut running: BTreeMap<&'static str, JoinSet<()>> = BTreeMap::new();
     loop {
@@ -130,7 +142,7 @@ async fn optional(client: Client, sender: Sender) {
             let Some(served) = served else {
                 continue;
             };
-            if !switch(&client, &sender, &mut running, name, kind, served).await {
+            if !switch(&base, &mut running, name, kind, served).await {
                 return;
             }
         }
@@ -144,13 +156,13 @@ fn only(definition: &str, served: bool) -> [Option<bool>; OPTIONAL.len()] {
 
 /// Starts or stops the watch of one kind; false when nobody listens any more.
 async fn switch(
-    client: &Client,
-    sender: &Sender,
+    base: &Base,
     running: &mut BTreeMap<&'static str, JoinSet<()>>,
     name: &'static str,
     kind: Optional,
     served: bool,
 ) -> bool {
+    let Base { client, sender, .. } = base;
     if !served {
         running.remove(name);
         let told = match kind {
@@ -171,7 +183,6 @@ async fn switch(
         return true;
     }
     let mut task = JoinSet::new();
-    let (client, sender) = (client.clone(), sender.clone());
     match kind {
         Optional::Plane(source) => {
             let (gvk, convert): (_, fn(&DynamicObject) -> Object) = match source {
@@ -186,17 +197,17 @@ async fn switch(
             };
             let plural = name.split('.').next().unwrap_or_default();
             let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-            let api = Api::<DynamicObject>::all_with(client, &resource);
-            task.spawn(pump(api, sender, Kind::Plane(source), config(), convert));
+            let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+            task.spawn(pump(api, base.clone(), Kind::Plane(source), config(), convert));
         }
         Optional::Migrations => {
             if sender.send(Observed::Installed(true)).await.is_err() {
                 return false;
             }
-            task.spawn(records(client, sender, Observed::Migrations));
+            task.spawn(records(base.clone(), Observed::Migrations));
         }
         Optional::Shards => {
-            task.spawn(records(client, sender, Observed::Shards));
+            task.spawn(records(base.clone(), Observed::Shards));
         }
     }
     running.insert(name, task);
@@ -204,8 +215,7 @@ async fn switch(
 }
 
 fn cluster<K>(
-    client: &Client,
-    sender: &Sender,
+    base: &Base,
     kind: Kind,
     config: &watcher::Config,
     convert: fn(&K) -> Object,
@@ -213,20 +223,20 @@ fn cluster<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    pump(Api::<K>::all(client.clone()), sender.clone(), kind, config.clone(), convert)
+    pump(Api::<K>::all(base.client.clone()), base.clone(), kind, config.clone(), convert)
 }
 
 /// Sends what is learnt about one kind until nobody listens any more.
 async fn pump<K>(
     api: Api<K>,
-    sender: Sender,
+    Base { sender, seed, .. }: Base,
     kind: Kind,
     config: watcher::Config,
     convert: fn(&K) -> Object,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = events(api, config);
+    let mut events = events(api, config, seed);
     let mut listing: Vec<(Key, Object)> = Vec::new();
     loop {
         let event = match events.next().await {
@@ -265,13 +275,13 @@ async fn pump<K>(
 
 /// Sends what is learnt about stored objects. One that cannot be understood is passed over with a
 /// warning: it must not hide the others.
-async fn records<K>(client: Client, sender: Sender, wrap: fn(Records<K>) -> Observed)
+async fn records<K>(Base { client, sender, seed }: Base, wrap: fn(Records<K>) -> Observed)
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Debug + Send + 'static,
 {
     let resource = ApiResource::erase::<K>(&());
     let api = Api::<DynamicObject>::all_with(client, &resource);
-    let mut events = events(api, config());
+    let mut events = events(api, config(), seed);
     let mut listing = Vec::new();
     loop {
         let event = match events.next().await {
@@ -312,11 +322,19 @@ fn typed<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
 fn events<K>(
     api: Api<K>,
     config: watcher::Config,
+    seed: u64,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + Unpin
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let start = move || watcher::watcher(api.clone(), config.clone()).default_backoff().boxed();
+    // The watches of one replica do not come back all at once either.
+    let seed = api.resource_url().bytes().fold(seed, |seed, byte| {
+        seed.rotate_left(5).wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+    });
+    let start = move || {
+        let watch = watcher::watcher(api.clone(), config.clone());
+        watch.backoff(back_off(seed)).boxed()
+    };
     let first = start();
     futures::stream::unfold((first, start), |(mut stream, start)| async move {
         let event = stream.next().await?;
@@ -335,4 +353,16 @@ where
         Some((event, (stream, start)))
     })
     .boxed()
+}
+
+/// What kube does by default, but for the seed.
+fn back_off(seed: u64) -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(800))
+        .with_max_delay(Duration::from_secs(30))
+        .with_factor(2.0)
+        .without_max_times()
+        .with_jitter()
+        .with_jitter_seed(seed);
+    ResetTimerBackoff::new(pauses.into(), Duration::from_mins(2))
 }

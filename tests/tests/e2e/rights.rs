@@ -12,7 +12,7 @@ type Right = (String, String, String);
 pub(crate) fn used(exchanges: &[Exchange]) -> BTreeSet<Right> {
     exchanges
         .iter()
-        .filter(|exchange| exchange.tag == "revshift-server")
+        .filter(|exchange| exchange.tag.starts_with("replica-"))
         .filter_map(|exchange| {
             let (group, resource) = resource(&exchange.path)?;
             Some((exchange.verb.to_owned(), group, resource))

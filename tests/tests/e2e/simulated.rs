@@ -1,8 +1,9 @@
 //! The simulated bed: sandbox, servers and CLI as futures of one thread, on tokio's paused clock.
 //!
-//! Dropping a replica's future is kill -9; connections are duplex pipes, so nothing waits for the
-//! machine and virtual time never runs ahead of work that is under way.
+//! Dropping a replica's future is kill -9, closing its gate is SIGSTOP; connections are duplex pipes,
+//! so nothing waits for the machine and virtual time never runs ahead of work that is under way.
 
+use crate::gate::{Gate, Gated, Gates};
 use anyhow::{Context, Result, anyhow};
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
@@ -46,6 +47,7 @@ pub(crate) fn in_virtual_time<T>(story: impl Future<Output = T>) -> T {
 pub(crate) struct SimulatedBed {
     pub(crate) sandbox: Sandbox,
     network: Network,
+    gates: Gates,
     replicas: AtomicU32,
     lease: Duration,
     pub(crate) config: watch::Sender<Config>,
@@ -84,6 +86,7 @@ impl SimulatedBed {
         Self {
             sandbox,
             network: Network::default(),
+            gates: Gates::default(),
             replicas: AtomicU32::new(0),
             lease: Duration::from_secs(15),
             config: watch::Sender::new(Config::default()),
@@ -103,8 +106,10 @@ impl SimulatedBed {
         let host = format!("replica-{number}");
         let (sender, receiver) = mpsc::unbounded_channel();
         self.network.lock().insert(host.clone(), sender);
+        let gate = self.gates.of(&host);
+        let api = Gated::new(self.sandbox.service(&host), &gate);
         let options = service::Options {
-            client: Client::new(self.sandbox.service("revshift-server"), "default"),
+            client: Client::new(api, "default"),
             namespace: "revshift-system".to_owned(),
             identity: host.clone(),
             lease: self.lease,
@@ -113,9 +118,16 @@ impl SimulatedBed {
             clock: Clock::starting_at(self.sandbox.now()),
         };
         let shutdown = CancellationToken::new();
-        let incoming = UnboundedReceiverStream::new(receiver).map(Ok::<_, io::Error>);
-        let server = tokio::spawn(service::run(options, incoming, shutdown.clone()));
-        SimulatedReplica { host, network: self.network.clone(), shutdown, server: Some(server) }
+        let accepting = gate.clone();
+        let incoming = UnboundedReceiverStream::new(receiver)
+            .map(move |pipe| Ok::<_, io::Error>(Gated::new(pipe, &accepting)));
+        let server = Some(tokio::spawn(service::run(options, incoming, shutdown.clone())));
+        SimulatedReplica { host, network: self.network.clone(), gate, shutdown, server }
+    }
+
+    /// The gates of the replicas, by their hosts, which are also the tags of their requests.
+    pub(crate) fn gates(&self) -> Gates {
+        self.gates.clone()
     }
 }
 
@@ -170,6 +182,7 @@ impl Bed for SimulatedBed {
 pub(crate) struct SimulatedReplica {
     host: String,
     network: Network,
+    gate: Gate,
     shutdown: CancellationToken,
     server: Option<JoinHandle<Result<()>>>,
 }
@@ -189,9 +202,22 @@ impl SimulatedReplica {
         Err(anyhow!("{} did not become ready", self.host))
     }
 
+    /// Its host, which is also the tag of its requests.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Whether it ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         self.server.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it at once: whatever of it is still to be dropped does nothing any more.
+    fn die(&mut self) {
+        if let Some(server) = self.leave() {
+            self.gate.kill();
+            server.abort();
+        }
     }
 
     fn leave(&mut self) -> Option<JoinHandle<Result<()>>> {
@@ -214,9 +240,7 @@ impl Replica for SimulatedReplica {
     }
 
     fn kill(mut self: Box<Self>) -> LocalBoxFuture<'static, Result<()>> {
-        if let Some(server) = self.leave() {
-            server.abort();
-        }
+        self.die();
         async { Ok(()) }.boxed_local()
     }
 
@@ -234,9 +258,7 @@ impl Replica for SimulatedReplica {
 
 impl Drop for SimulatedReplica {
     fn drop(&mut self) {
-        if let Some(server) = self.leave() {
-            server.abort();
-        }
+        self.die();
     }
 }
 
