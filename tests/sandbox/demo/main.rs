@@ -13,10 +13,13 @@ mod server;
 mod story;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use revshift_sandbox::{Fault, Faults};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::bed::Bed;
 use crate::server::Server;
@@ -30,6 +33,45 @@ use crate::server::Server;
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+
+    #[command(flatten)]
+    trouble: Trouble,
+
+    /// List the faults there are, with the places where they usually strike
+    #[arg(long)]
+    faults: bool,
+}
+
+/// What goes wrong in the cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trouble {
+    /// Let something go wrong once the server runs; may be given several times
+    ///
+    /// FAULT is KIND[=DURATION][:PLACE[:COUNT]], for example 'lost-reply:patch deployments:3',
+    /// 'slow=2s:reads:always 1 in 3', 'unavailable:any:for 30s' or
+    /// 'crash-loop:create pods catalog:1'. --faults lists the kinds.
+    ///
+    /// PLACE is VERB [RESOURCE [[NAMESPACE/]NAME]] [from CLIENT]: a verb of the API, reads, writes
+    /// or any; * for whatever. Faults of pods strike at `create pods`, those of a namespace at the
+    /// namespace that the request is about. A CLIENT is a program such as kubectl or
+    /// revshift-server.
+    ///
+    /// COUNT is [TIMES | always | for DURATION] [after N] [1 in N], and 1 unless told otherwise.
+    #[arg(long = "fault", value_name = "FAULT", global = true, verbatim_doc_comment)]
+    fault: Vec<Fault>,
+
+    /// Choose by this number which requests faults with `1 in N` strike
+    #[arg(long, value_name = "NUMBER", global = true, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Trouble {
+    /// Arms the faults.
+    pub(crate) fn inject(&self, bed: &Bed) -> Faults {
+        let faults = Faults::new(self.seed, self.fault.iter().cloned());
+        bed.sandbox.inject(&faults);
+        faults
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,12 +94,16 @@ fn main() -> ExitCode {
         _ => {}
     }
     let args = Args::parse();
+    if args.faults {
+        output::faults();
+        return ExitCode::SUCCESS;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime.context("cannot start").and_then(|runtime| {
         // Leaving this block, and not the process, is what ends everything that was started.
         runtime.block_on(async {
             tokio::select! {
-                result = run(args.command) => result,
+                result = run(args.command, &args.trouble) => result,
                 result = interrupted() => result,
             }
         })
@@ -68,14 +114,14 @@ fn main() -> ExitCode {
     })
 }
 
-async fn run(command: Option<Command>) -> Result<ExitCode> {
+async fn run(command: Option<Command>, trouble: &Trouble) -> Result<ExitCode> {
     match command {
-        None => story::tell().await,
-        Some(Command::Up { namespaces }) => up(namespaces).await,
+        None => story::tell(trouble).await,
+        Some(Command::Up { namespaces }) => up(namespaces, trouble).await,
     }
 }
 
-async fn up(namespaces: Option<u32>) -> Result<ExitCode> {
+async fn up(namespaces: Option<u32>, trouble: &Trouble) -> Result<ExitCode> {
     let objects = match namespaces {
         Some(count) => application::many(count),
         None => application::dozen(),
@@ -84,7 +130,27 @@ async fn up(namespaces: Option<u32>) -> Result<ExitCode> {
     bed.settled(output::filling).await?;
     let mut server = Server::start(&bed).await?;
     output::up(&bed, &server, namespaces.is_some())?;
-    Err(server.ended().await)
+    let faults = trouble.inject(&bed);
+    tokio::select! {
+        error = server.ended() => Err(error),
+        never = tell_of(&faults) => never,
+    }
+}
+
+/// Says of every strike of a fault, soon after.
+async fn tell_of(faults: &Faults) -> Result<ExitCode> {
+    let mut told: Vec<_> = faults.struck();
+    output::armed(&told);
+    loop {
+        sleep(Duration::from_millis(250)).await;
+        let struck = faults.struck();
+        for (now, before) in struck.iter().zip(&told) {
+            if now != before {
+                output::struck(now);
+            }
+        }
+        told = struck;
+    }
 }
 
 async fn interrupted() -> Result<ExitCode> {

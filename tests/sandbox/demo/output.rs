@@ -7,6 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use revshift_sandbox::{Fault, FaultKind};
 
 use crate::application::{FIRST, NEW, OLD};
 use crate::bed::{Bed, Filling};
@@ -28,6 +29,50 @@ pub(crate) fn opening() {
 pub(crate) fn started(bed: &Bed, server: &Server) {
     println!("cluster  {}", bed.address());
     println!("server   {}", server.address);
+}
+
+/// What faults there are.
+pub(crate) fn faults() {
+    let names: Vec<_> = FaultKind::ALL.iter().map(|kind| name_of(*kind)).collect();
+    let wide = names.iter().map(String::len).max().unwrap_or_default();
+    for (kind, name) in FaultKind::ALL.iter().zip(names) {
+        let place = Fault::new(*kind).place.to_string();
+        println!(
+            "{} {} {}",
+            bold(format!("{name:wide$}")),
+            dim(format!("{place:11}")),
+            kind.summary()
+        );
+    }
+}
+
+/// A kind with the duration that it takes.
+fn name_of(kind: FaultKind) -> String {
+    match Fault::new(kind).extent {
+        Some(extent) => format!("{}={extent:#}", kind.name()),
+        None => kind.name().to_owned(),
+    }
+}
+
+/// What will go wrong.
+pub(crate) fn armed(faults: &[(Fault, u64)]) {
+    for (fault, _) in faults {
+        eprintln!("fault    {fault}");
+    }
+}
+
+/// A fault that struck just now.
+pub(crate) fn struck((fault, times): &(Fault, u64)) {
+    let plural = if *times == 1 { "" } else { "s" };
+    eprintln!("fault    {fault} has struck {times} time{plural}");
+}
+
+/// How often each fault has struck in the end.
+pub(crate) fn all_struck(faults: &[(Fault, u64)]) {
+    if !faults.is_empty() {
+        eprintln!();
+    }
+    faults.iter().for_each(struck);
 }
 
 /// A part of the show.
@@ -55,6 +100,7 @@ pub(crate) fn closing() {
     for (command, why) in [
         (format!("{program} up"), "the same cluster to play with, also with kubectl"),
         (format!("{program} up --namespaces 2000"), "a large one"),
+        (format!("{program} --faults"), "what can go wrong on demand, with --fault"),
         (format!("{program} revshift help"), "what revshift can do"),
     ] {
         println!("  {} {}", bold(format!("{command:63}")), dim(format!("# {why}")));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::sleep;
 
+use crate::Trouble;
 use crate::application::{self, FAILING, FIRST, NEW, OLD, OTHERS, revision};
 use crate::bed::Bed;
 use crate::commands::{self, Commands};
@@ -14,18 +15,21 @@ use crate::output;
 use crate::server::Server;
 
 /// Tells all of it; an error if anything goes otherwise than told.
-pub(crate) async fn tell() -> Result<ExitCode> {
+pub(crate) async fn tell(trouble: &Trouble) -> Result<ExitCode> {
     output::opening();
     let bed = Bed::start(application::dozen()).await?;
     bed.settled(|_| {}).await?;
     let mut server = Server::start(&bed).await?;
     output::started(&bed, &server);
+    let faults = trouble.inject(&bed);
+    output::armed(&faults.struck());
     let commands = Commands::at(&server);
-    tokio::select! {
-        result = acts(&commands) => result?,
-        error = server.ended() => return Err(error),
-    }
-    verify(&bed)?;
+    let told = tokio::select! {
+        result = acts(&commands) => result.and_then(|()| verify(&bed)),
+        error = server.ended() => Err(error),
+    };
+    output::all_struck(&faults.struck());
+    told?;
     output::closing();
     Ok(ExitCode::SUCCESS)
 }

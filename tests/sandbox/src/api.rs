@@ -105,7 +105,16 @@ fn answer(
     };
     let stored = match request.verb() {
         "get" => {
-            let found = cluster.store.get(&reference).cloned();
+            let stale = request.stale.filter(|_| request.parameter("resourceVersion") == "0");
+            let found = if stale.is_some() {
+                let then = cluster.store.list_at(cluster.version_before(stale), kind);
+                let is = |one: &Arc<Value>| {
+                    object::namespace(one) == namespace && object::name(one) == name
+                };
+                then.into_iter().find(is)
+            } else {
+                cluster.store.get(&reference).cloned()
+            };
             let found = found.ok_or_else(|| Refusal::not_found(kind, name))?;
             if let Some(table) = Table::asked(request) {
                 let version = object::version(&found);

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::Options;
 use crate::controllers::{Agenda, Nodes};
+use crate::faults::Faults;
 use crate::kind;
 use crate::object;
 use crate::store::{Reference, Store};
@@ -39,6 +40,7 @@ pub(crate) struct Cluster {
     /// Watches of an older epoch end.
     pub(crate) watch_epoch: u64,
     pub(crate) injectors_down: BTreeSet<String>,
+    pub(crate) faults: Faults,
     origin: Instant,
 }
 
@@ -83,6 +85,7 @@ impl Cluster {
             pages: Pages::default(),
             watch_epoch: 0,
             injectors_down: BTreeSet::new(),
+            faults: Faults::default(),
             origin: Instant::now(),
             options,
         };
@@ -105,6 +108,49 @@ impl Cluster {
         let elapsed = SignedDuration::try_from(at.saturating_duration_since(self.origin))
             .unwrap_or(SignedDuration::MAX);
         self.options.start.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The newest version of so long ago; without a time, of now.
+    pub(crate) fn version_before(&self, age: Option<Duration>) -> u64 {
+        let Some(age) = age else { return self.store.version() };
+        let now = Instant::now();
+        let log = self.store.log();
+        let newer = log.partition_point(|change| change.at + age <= now);
+        log.get(newer).map_or(self.store.version(), |change| change.version - 1)
+    }
+
+    /// Goes back to a version, as a restored backup does. The API server starts anew, so that
+    /// watches and continue tokens end; the controllers look at everything again.
+    pub(crate) fn restore(&mut self, version: u64, ahead: bool) {
+        if ahead {
+            self.undo_since(version);
+            self.store.compact();
+        } else {
+            self.store.restore(version);
+        }
+        self.agenda = Agenda::default();
+        self.pages.clear();
+        self.watch_epoch += 1;
+        self.store.nudge();
+    }
+
+    /// Makes everything as it was at a version, by changes that make newer versions.
+    fn undo_since(&mut self, version: u64) {
+        let mut then = BTreeMap::new();
+        for change in self.store.log()[self.store.position_after(version)..].iter().rev() {
+            then.insert(change.reference.clone(), change.previous.clone());
+        }
+        let at = (self.now(), Instant::now());
+        for (reference, object) in then {
+            match object {
+                Some(object) => {
+                    self.store.put(&reference, Value::clone(&object), "etcd", at);
+                }
+                None => {
+                    self.store.remove(&reference, "etcd", at);
+                }
+            }
+        }
     }
 
     /// Now, as Kubernetes writes times: whole seconds.

@@ -12,6 +12,8 @@ pub struct Exchange {
     pub number: u64,
     /// The tag of the service that it came through.
     pub tag: String,
+    /// The program that the user agent names; empty without one.
+    pub agent: String,
     /// get, list, watch, create, update, patch, delete or deletecollection.
     pub verb: &'static str,
     pub path: String,
@@ -32,14 +34,48 @@ pub enum Verdict {
     Pass,
     /// It is refused and not applied.
     Refuse { code: u16, reason: &'static str, message: String },
+    /// It is refused with 429, and told when to come again, or not.
+    Throttle { retry_after: Option<u64> },
     /// It is applied, and the client gets a 504.
     LoseReply,
+    /// It is not applied, and the connection breaks.
+    ResetBefore,
+    /// It is applied, and the connection breaks before the answer.
+    ResetAfter,
+    /// It is applied, and the connection breaks in the middle of the answer.
+    Truncate,
+    /// It is applied, and answered with one byte a second.
+    Trickle,
     /// It is not applied and never answered.
     HangBefore,
     /// It is applied and never answered.
     HangAfter,
     /// It is handled after this time, or answered 504 if the client's `timeout` is shorter.
     Delay(Duration),
+    /// It is answered with the cluster as it was so long ago, if it says `resourceVersion=0`;
+    /// any other read is consistent.
+    Stale(Duration),
+    /// The watch that it opens misbehaves.
+    Watch(WatchFault),
+}
+
+/// How a watch misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchFault {
+    /// Nothing comes; after the given time an ERROR of code 410 and the end, without one never.
+    Silent(Option<Duration>),
+    /// It ends after the first events.
+    Closed,
+    /// It has no bookmarks.
+    NoBookmarks,
+    /// Events come so much later.
+    Late(Duration),
+    /// Of an object's changes within this time only the last is told, as if they were one.
+    Merged(Duration),
+    /// Changes within this time are told object by object, the last name first.
+    Reordered(Duration),
+    /// It begins so much earlier than asked for, so that known changes come again.
+    Repeated(Duration),
 }
 
 impl Exchange {

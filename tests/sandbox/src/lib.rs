@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -19,6 +19,7 @@ mod cluster;
 mod controllers;
 mod defaults;
 mod exchange;
+mod faults;
 pub mod fixtures;
 mod kind;
 mod listener;
@@ -33,7 +34,8 @@ mod service;
 mod store;
 mod watch;
 
-pub use exchange::{Exchange, Verdict};
+pub use exchange::{Exchange, Verdict, WatchFault};
+pub use faults::{Count, Fault, FaultKind, Faults, Malformed, Most, Place};
 pub use listener::kubeconfig;
 pub use service::{ApiService, Body, BodyError};
 pub use store::{Change, ChangeKind, Reference};
@@ -151,6 +153,12 @@ impl Sandbox {
         *locked(&self.shared.judge) = None;
     }
 
+    /// Lets faults strike from now on, in place of those before. What `intercept` decides comes
+    /// first.
+    pub fn inject(&self, faults: &Faults) {
+        self.cluster().faults = faults.clone();
+    }
+
     /// Makes the injection webhooks of a revision unreachable, or reachable again: those whose
     /// configuration is labelled `istio.io/rev` with it, tags included.
     pub fn set_injector_down(&self, revision: &str, down: bool) {
@@ -229,6 +237,20 @@ impl Sandbox {
         let mut cluster = self.cluster();
         cluster.watch_epoch += 1;
         cluster.store.nudge();
+    }
+
+    /// Restores etcd from a backup that was made at a version; all watches end. Versions go back
+    /// too, and what [`Sandbox::changes`] tells ends there, unless they go on `ahead`, as they do
+    /// with etcd's own tools when asked to.
+    pub fn restore(&self, version: u64, ahead: bool) {
+        self.cluster().restore(version, ahead);
+    }
+
+    /// Moves the cluster's wall clock, and no timer.
+    pub fn jump_clock(&self, by: SignedDuration) {
+        let mut cluster = self.cluster();
+        let start = cluster.options.start.saturating_add(by);
+        cluster.options.start = start.unwrap_or(Timestamp::MAX);
     }
 
     /// The cluster's wall time.

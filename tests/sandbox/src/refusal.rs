@@ -92,6 +92,15 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
+    pub(crate) fn throttled(retry_after: Option<u64>) -> Self {
+        let mut refusal =
+            Self::new(429, "TooManyRequests", "Too many requests, please try again later.");
+        if let Some(seconds) = retry_after {
+            refusal.details = json!({ "retryAfterSeconds": seconds });
+        }
+        refusal
+    }
+
     pub(crate) fn timeout() -> Self {
         let message = "Timeout: request did not complete within requested timeout - context \
                        deadline exceeded";
@@ -119,9 +128,6 @@ impl Refusal {
         }
         if self.reason.is_empty() {
             object::remove(&mut status, "/reason");
-        }
-        if self.code == 429 && !self.details.is_object() {
-            status["details"] = json!({ "retryAfterSeconds": 1 });
         }
         status
     }

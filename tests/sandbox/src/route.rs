@@ -13,6 +13,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: bytes::Bytes,
     pub(crate) tag: String,
+    /// With `resourceVersion=0` it may be answered from a state as old as this.
+    pub(crate) stale: Option<std::time::Duration>,
 }
 
 /// What a path below `/api` or `/apis` names.
@@ -41,12 +43,16 @@ impl Request {
 
     /// Who writes: the given field manager, or the program that the user agent names.
     pub(crate) fn manager(&self) -> &str {
-        let agent = self.header(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default();
-        match (self.parameter("fieldManager"), agent) {
+        match (self.parameter("fieldManager"), self.agent()) {
             ("", "") => &self.tag,
             ("", agent) => agent,
             (manager, _) => manager,
         }
+    }
+
+    /// The program that the user agent names.
+    pub(crate) fn agent(&self) -> &str {
+        self.header(header::USER_AGENT).split(['/', ' ']).next().unwrap_or_default()
     }
 
     /// Whether the client asked for metadata only.

@@ -1,6 +1,5 @@
 //! The sandbox as a `tower::Service`, and the faults between client and cluster.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +15,12 @@ use http_body_util::{BodyExt, Full, StreamBody};
 
 use crate::api::{self, Reply};
 use crate::exchange::{Exchange, Verdict};
+use crate::faults;
 use crate::refusal::Refusal;
 use crate::route::{self, Request};
-use crate::{Shared, locked};
+use crate::{Sandbox, Shared, locked};
 
-/// The error of bodies, which never occurs.
+/// A connection that broke, which only faults make it do.
 pub type BodyError = std::io::Error;
 /// The body of a response; a watch streams.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -45,10 +45,10 @@ where
     B::Error: std::fmt::Display,
 {
     type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Error = BodyError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BodyError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -60,7 +60,8 @@ where
                 Ok(body) => body.to_bytes(),
                 Err(error) => {
                     let refusal = Refusal::bad_request(format!("body cut short: {error}"));
-                    return Ok(render(&shared, Reply::Json(400, refusal.status())));
+                    let reply = Reply::Json(400, refusal.status());
+                    return Ok(render(&shared, reply, Delivery::Whole));
                 }
             };
             let query = head.uri.query().unwrap_or_default();
@@ -69,13 +70,14 @@ where
                 query: route::parse_query(query),
                 method: head.method,
                 headers: head.headers,
+                stale: None,
                 tag: tag.as_ref().to_owned(),
                 body,
             };
             let number = shared.log_request(&request, query);
-            let reply = answer(&shared, &request, number).await;
+            let (reply, delivery) = answer(&shared, request, number).await?;
             shared.log_answer(number, reply.status());
-            Ok(render(&shared, reply))
+            Ok(render(&shared, reply, delivery))
         })
     }
 }
@@ -89,39 +91,80 @@ impl Reply {
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: &Request, number: u64) -> Reply {
+/// How the body of an answer reaches the client.
+#[derive(Debug, Clone, Copy)]
+enum Delivery {
+    Whole,
+    /// Half of it, then the connection breaks.
+    Half,
+    /// One byte a second.
+    Trickle,
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    mut request: Request,
+    number: u64,
+) -> Result<(Reply, Delivery), BodyError> {
     let latency = locked(&shared.cluster).options.latency;
-    let handle = || api::handle(&mut locked(&shared.cluster), request);
+    let handle = |request: &Request| api::handle(&mut locked(&shared.cluster), request);
     let refuse = |refusal: Refusal| Reply::Json(refusal.code, refusal.status());
+    let broken = || BodyError::from(std::io::ErrorKind::ConnectionReset);
+    let mut delivery = Delivery::Whole;
     tokio::time::sleep(latency).await;
     // Nothing is awaited between the verdict and what follows from it, so a test that learns
     // of the request from its own function finds it applied or not, as the verdict says.
     let verdict = shared.judge(number);
     let reply = match verdict {
-        Verdict::Pass => handle(),
+        Verdict::Pass => handle(&request),
         Verdict::Refuse { code, reason, message } => refuse(Refusal::new(code, reason, message)),
+        Verdict::Throttle { retry_after } => refuse(Refusal::throttled(retry_after)),
         Verdict::LoseReply => {
-            handle();
+            handle(&request);
             refuse(Refusal::timeout())
+        }
+        Verdict::ResetBefore => return Err(broken()),
+        Verdict::ResetAfter => {
+            handle(&request);
+            return Err(broken());
+        }
+        Verdict::Truncate => {
+            delivery = Delivery::Half;
+            handle(&request)
+        }
+        Verdict::Trickle => {
+            delivery = Delivery::Trickle;
+            handle(&request)
         }
         Verdict::HangBefore => std::future::pending().await,
         Verdict::HangAfter => {
-            handle();
+            handle(&request);
             std::future::pending().await
         }
-        Verdict::Delay(delay) => match patience(request) {
+        Verdict::Delay(delay) => match patience(&request) {
             Some(patience) if patience < delay => {
                 tokio::time::sleep(patience).await;
                 refuse(Refusal::timeout())
             }
             _ => {
                 tokio::time::sleep(delay).await;
-                handle()
+                handle(&request)
             }
         },
+        Verdict::Stale(age) => {
+            request.stale = Some(age);
+            handle(&request)
+        }
+        Verdict::Watch(fault) => {
+            let mut reply = handle(&request);
+            if let Reply::Watch(watch) = &mut reply {
+                watch.suffer(fault, &locked(&shared.cluster));
+            }
+            reply
+        }
     };
     tokio::time::sleep(latency).await;
-    reply
+    Ok((reply, delivery))
 }
 
 /// How long the API server itself may take, from `?timeout=`.
@@ -133,10 +176,12 @@ fn patience(request: &Request) -> Option<Duration> {
     text.strip_suffix('s')?.parse().ok().map(Duration::from_secs_f64)
 }
 
-fn render(shared: &Arc<Shared>, reply: Reply) -> Response<Body> {
+fn render(shared: &Arc<Shared>, reply: Reply, delivery: Delivery) -> Response<Body> {
     let status = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let whole = |bytes: Vec<u8>| {
-        Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+    let whole = |bytes: Vec<u8>| deliver(Bytes::from(bytes), delivery);
+    let retry_after = match &reply {
+        Reply::Json(429, status) => status["details"]["retryAfterSeconds"].as_u64(),
+        _ => None,
     };
     let (content_type, body) = match reply {
         Reply::Json(_, value) => ("application/json", whole(value.to_string().into_bytes())),
@@ -151,10 +196,29 @@ fn render(shared: &Arc<Shared>, reply: Reply) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     }
     response
+}
+
+fn deliver(mut bytes: Bytes, delivery: Delivery) -> Body {
+    match delivery {
+        Delivery::Whole => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        Delivery::Half => {
+            let half = bytes.split_to(bytes.len() / 2);
+            let broken = Err(BodyError::from(std::io::ErrorKind::ConnectionReset));
+            StreamBody::new(futures::stream::iter([Ok(Frame::data(half)), broken])).boxed_unsync()
+        }
+        Delivery::Trickle => {
+            let drops = futures::stream::unfold(bytes, |mut left| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let drop = left.split_to(left.len().min(1));
+                (!drop.is_empty()).then(|| (Ok(Frame::data(drop)), left))
+            });
+            StreamBody::new(drops).boxed_unsync()
+        }
+    }
 }
 
 impl Shared {
@@ -165,6 +229,7 @@ impl Shared {
         log.push(Exchange {
             number,
             tag: request.tag.clone(),
+            agent: request.agent().to_owned(),
             verb: request.verb(),
             path: request.path.clone(),
             query: query.to_owned(),
@@ -183,12 +248,23 @@ impl Shared {
         }
     }
 
-    /// Asks the test what to do.
-    fn judge(&self, number: u64) -> Verdict {
+    /// Asks the test what to do, and then the faults.
+    fn judge(self: &Arc<Self>, number: u64) -> Verdict {
         let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let Some(exchange) = locked(&self.requests).get(index).cloned() else {
             return Verdict::Pass;
         };
-        locked(&self.judge).as_mut().map_or(Verdict::Pass, |judge| judge(&exchange))
+        let judged = locked(&self.judge).as_mut().map_or(Verdict::Pass, |judge| judge(&exchange));
+        if judged != Verdict::Pass {
+            return judged;
+        }
+        let faults = locked(&self.cluster).faults.clone();
+        let struck = faults.at_request(&exchange);
+        let sandbox = Sandbox { shared: self.clone() };
+        for fault in &struck {
+            faults::act(&sandbox, fault, &exchange);
+        }
+        let mut verdicts = struck.iter().filter_map(|fault| faults::verdict(fault, &exchange));
+        verdicts.next().unwrap_or(Verdict::Pass)
     }
 }

@@ -195,6 +195,52 @@ impl Store {
         self.log.partition_point(|change| change.version <= version)
     }
 
+    /// The objects of a resource as they were at a version.
+    pub(crate) fn list_at(&self, version: u64, kind: &Kind) -> Vec<Arc<Value>> {
+        let mut objects = self.objects.get(&kind.resource).cloned().unwrap_or_default();
+        for change in self.log[self.position_after(version)..].iter().rev() {
+            if change.reference.resource != kind.resource {
+                continue;
+            }
+            let key = (change.reference.namespace.clone(), change.reference.name.clone());
+            match &change.previous {
+                Some(previous) => objects.insert(key, previous.clone()),
+                None => objects.remove(&key),
+            };
+        }
+        objects.into_values().collect()
+    }
+
+    /// Goes back to what was stored at a version, as if nothing had happened since; what was
+    /// trimmed is not brought back.
+    pub(crate) fn restore(&mut self, version: u64) {
+        let keep = self.position_after(version).max(self.trimmed);
+        while self.log.len() > keep {
+            let Some(change) = self.log.pop() else { break };
+            let about = &change.reference;
+            if change.change != ChangeKind::Deleted {
+                self.forget(about, &change.object);
+            }
+            let key = (about.namespace.clone(), about.name.clone());
+            let all = self.objects.entry(about.resource.clone()).or_default();
+            match change.previous {
+                Some(previous) => {
+                    all.insert(key, previous.clone());
+                    self.remember(about, &previous);
+                }
+                None => {
+                    all.remove(&key);
+                }
+            }
+            if let Some(history) = self.namespaces.get_mut(&about.name) {
+                history.retain(|index| *index < self.log.len());
+            }
+            self.version = change.version - 1;
+        }
+        self.compacted = self.compacted.min(self.version);
+        self.changed.send_replace(self.version);
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

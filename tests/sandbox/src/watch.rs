@@ -3,6 +3,7 @@
 //! An object that starts or stops matching appears as ADDED or DELETED. A version older than
 //! the last compaction answers 410 inside the stream, as the watch cache does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::api::{Filter, Table, parse_version, present};
 use crate::cluster::Cluster;
+use crate::exchange::WatchFault;
 use crate::kind::Kind;
 use crate::object;
 use crate::refusal::Refusal;
@@ -34,6 +36,10 @@ pub(crate) struct Watch {
     initial: Vec<u8>,
     /// The next entry of the log.
     position: usize,
+    /// Changes up to this version are known to the client, also where versions went back.
+    known: u64,
+    fault: Option<WatchFault>,
+    opened: Instant,
     ends: Instant,
     next_bookmark: Instant,
     epoch: u64,
@@ -73,6 +79,9 @@ impl Watch {
             bookmarks: request.holds("allowWatchBookmarks"),
             initial: Vec::new(),
             position: cluster.store.log().len(),
+            known: 0,
+            fault: None,
+            opened: now,
             ends: now + lifetime,
             next_bookmark: now + cluster.options.bookmark_every,
             epoch: cluster.watch_epoch,
@@ -86,6 +95,11 @@ impl Watch {
             return Err(Refusal::new(422, "Invalid", message));
         }
         match request.parameter("resourceVersion") {
+            "0" if request.stale.is_some() => {
+                let version = cluster.version_before(request.stale);
+                watch.send_objects(cluster.store.list_at(version, kind), cluster.now());
+                watch.position = cluster.store.position_after(version);
+            }
             "" | "0" => watch.send_state(cluster),
             _ if streams_list => watch.send_state(cluster),
             text => {
@@ -98,6 +112,7 @@ impl Watch {
                     watch.over = true;
                 } else {
                     watch.position = cluster.store.position_after(version);
+                    watch.known = version;
                 }
             }
         }
@@ -106,6 +121,24 @@ impl Watch {
             watch.initial.extend(bookmark);
         }
         Ok(watch)
+    }
+
+    /// Misbehaves from now on.
+    pub(crate) fn suffer(&mut self, fault: WatchFault, cluster: &Cluster) {
+        self.fault = Some(fault);
+        match fault {
+            WatchFault::Silent(_) => self.initial = Vec::new(),
+            WatchFault::NoBookmarks => self.bookmarks = false,
+            WatchFault::Repeated(time) => {
+                let version = cluster.version_before(Some(time)).max(cluster.store.compacted());
+                self.position = self.position.min(cluster.store.position_after(version));
+                self.known = self.known.min(version);
+            }
+            WatchFault::Closed
+            | WatchFault::Late(_)
+            | WatchFault::Merged(_)
+            | WatchFault::Reordered(_) => {}
+        }
     }
 
     /// The stream of the response's body.
@@ -119,6 +152,7 @@ impl Watch {
             |(mut watch, cluster, mut changed)| async {
                 if !watch.initial.is_empty() {
                     let lines = std::mem::take(&mut watch.initial);
+                    watch.over |= watch.fault == Some(WatchFault::Closed);
                     return Some((Bytes::from(lines), (watch, cluster, changed)));
                 }
                 loop {
@@ -144,6 +178,16 @@ impl Watch {
 
     fn look(&mut self, cluster: &Cluster) -> Look {
         let now = Instant::now();
+        if let Some(WatchFault::Silent(time)) = self.fault.filter(|_| !self.over) {
+            let end = time.map(|time| self.opened + time);
+            if end.is_some_and(|end| now >= end) {
+                self.over = true;
+                let refusal = Refusal::expired("too old resource version");
+                return Look::Lines(line("ERROR", &refusal.status()));
+            }
+            // A connection of which nothing is left but the client's end tells nothing.
+            return Look::Wait(end.unwrap_or(now + Self::LIFETIME));
+        }
         if self.over || now >= self.ends || self.epoch != cluster.watch_epoch {
             return Look::Over;
         }
@@ -152,17 +196,7 @@ impl Watch {
             let refusal = Refusal::expired("the watch is too far behind");
             return Look::Lines(line("ERROR", &refusal.status()));
         }
-        let lag = cluster.options.watch_lag;
-        let mut lines = Vec::new();
-        let mut until = self.ends;
-        while let Some(change) = cluster.store.log().get(self.position) {
-            if change.at + lag > now {
-                until = until.min(change.at + lag);
-                break;
-            }
-            self.position += 1;
-            lines.extend(self.translate(change, cluster.now()).unwrap_or_default());
-        }
+        let (mut lines, until) = self.catch_up(cluster, now);
         if cluster.store.kind(&self.kind.resource).is_none() {
             // Its definition was deleted: nothing will come any more.
             self.over = until == self.ends;
@@ -184,6 +218,70 @@ impl Watch {
             return Look::Over;
         }
         Look::Wait(if self.bookmarks { until.min(self.next_bookmark) } else { until })
+    }
+
+    /// What has become due, and when the next change is.
+    fn catch_up(&mut self, cluster: &Cluster, now: Instant) -> (Vec<u8>, Instant) {
+        let mut lag = cluster.options.watch_lag;
+        let mut due = Vec::new();
+        // Changes that are put together come when the first of them has waited long enough.
+        let together = match self.fault {
+            Some(WatchFault::Late(time)) => {
+                lag += time;
+                Duration::ZERO
+            }
+            Some(WatchFault::Merged(time) | WatchFault::Reordered(time)) => time,
+            _ => Duration::ZERO,
+        };
+        let log = cluster.store.log();
+        let first = log.get(self.position).map(|change| change.at + lag + together);
+        if let Some(first) = first.filter(|first| *first > now) {
+            return (Vec::new(), self.ends.min(first));
+        }
+        let mut until = self.ends;
+        while let Some(change) = log.get(self.position) {
+            if change.at + lag > now {
+                until = until.min(change.at + lag + together);
+                break;
+            }
+            self.position += 1;
+            if change.version > self.known {
+                due.push(change);
+            }
+        }
+        let mut lines = Vec::new();
+        for change in self.disorder(due) {
+            lines.extend(self.translate(&change, cluster.now()).unwrap_or_default());
+        }
+        self.over |= self.fault == Some(WatchFault::Closed) && !lines.is_empty();
+        (lines, until)
+    }
+
+    /// The changes as this watch tells them, if it does not tell them as they were.
+    fn disorder(&self, changes: Vec<&Change>) -> Vec<Change> {
+        let mut by_object: BTreeMap<_, Vec<Change>> = BTreeMap::new();
+        match self.fault {
+            Some(WatchFault::Merged(_) | WatchFault::Reordered(_)) => {
+                for change in changes {
+                    by_object.entry(&change.reference).or_default().push(change.clone());
+                }
+            }
+            _ => return changes.into_iter().cloned().collect(),
+        }
+        if let Some(WatchFault::Reordered(_)) = self.fault {
+            return by_object.into_values().rev().flatten().collect();
+        }
+        let mut merged: Vec<_> = by_object
+            .into_values()
+            .filter_map(|mut changes| {
+                let previous = changes.first()?.previous.clone();
+                let mut last = changes.pop()?;
+                last.previous = previous;
+                Some(last)
+            })
+            .collect();
+        merged.sort_by_key(|change| change.version);
+        merged
     }
 
     fn translate(&mut self, change: &Change, now: Timestamp) -> Option<Vec<u8>> {
@@ -217,11 +315,17 @@ impl Watch {
     }
 
     fn send_state(&mut self, cluster: &Cluster) {
+        let all = cluster.store.list(&self.kind.resource, None).cloned().collect();
+        self.send_objects(all, cluster.now());
+    }
+
+    fn send_objects(&mut self, objects: Vec<Arc<Value>>, now: Timestamp) {
         let mut lines = Vec::new();
-        let namespace = self.namespace.clone();
-        for object in cluster.store.list(&self.kind.resource.clone(), namespace.as_deref()) {
-            if self.filter.matches(object) {
-                lines.extend(line("ADDED", &self.shown(object, cluster.now())));
+        for object in objects {
+            let elsewhere =
+                self.namespace.as_ref().is_some_and(|wanted| wanted != object::namespace(&object));
+            if !elsewhere && self.filter.matches(&object) {
+                lines.extend(line("ADDED", &self.shown(&object, now)));
             }
         }
         self.initial = lines;

@@ -11,6 +11,10 @@ use serde_json::json;
 
 use crate::{client, sandbox, send};
 
+mod cluster;
+mod named;
+mod watching;
+
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "a": "1" } })).unwrap()
 }

@@ -50,13 +50,18 @@ pub(super) fn answer(
     let (version, items, from, id) = match request.parameter("continue") {
         "" => {
             check_version(cluster, request)?;
-            let items: Vec<_> = cluster
-                .store
-                .list(&kind.resource, route.namespace.as_deref())
-                .filter(|object| filter.matches(object))
-                .cloned()
-                .collect();
-            (cluster.store.version(), std::sync::Arc::new(items), 0, None)
+            let stale = request.stale.filter(|_| request.parameter("resourceVersion") == "0");
+            let version = cluster.version_before(stale);
+            let mut items = if stale.is_some() {
+                let mut all = cluster.store.list_at(version, kind);
+                let wanted = route.namespace.as_deref();
+                all.retain(|one| wanted.is_none_or(|wanted| wanted == object::namespace(one)));
+                all
+            } else {
+                cluster.store.list(&kind.resource, route.namespace.as_deref()).cloned().collect()
+            };
+            items.retain(|object| filter.matches(object));
+            (version, std::sync::Arc::new(items), 0, None)
         }
         token => {
             let (id, from) = parse_token(token)?;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Cluster;
+use crate::faults::FaultKind;
 use crate::kind::{self, Kind};
 use crate::object;
 use crate::refusal::Refusal;
@@ -18,6 +19,8 @@ pub(crate) const VERSION_ANNOTATION: &str = "sandbox.revshift.dev/istio-version"
 pub(crate) const POD_LABEL_ANNOTATION: &str = "sandbox.revshift.dev/sets-pod-label";
 
 const REVISION: &str = "istio.io/rev";
+/// On a pod: how it fails, as the kubelet reads it.
+const FAILS: &str = "bed.revshift.dev/fails";
 const STATUS: &str = "sidecar.istio.io/status";
 
 impl Cluster {
@@ -82,7 +85,15 @@ impl Cluster {
     }
 
     /// Calls the injectors whose webhooks match, in the order of their configurations.
-    pub(super) fn inject(&self, namespace: &str, pod: &mut Value) -> Result<(), Refusal> {
+    pub(super) fn inject(
+        &self,
+        namespace: &str,
+        pod: &mut Value,
+        troubles: &[FaultKind],
+    ) -> Result<(), Refusal> {
+        let down = troubles.contains(&FaultKind::InjectorDown);
+        let ignored = troubles.contains(&FaultKind::InjectorIgnored);
+        let wrong = troubles.contains(&FaultKind::WrongInjector);
         let seen = Instant::now()
             .checked_sub(self.options.label_lag)
             .and_then(|moment| self.store.namespace_at(namespace, moment))
@@ -99,12 +110,65 @@ impl Cluster {
                     continue;
                 }
                 let revision = object::label(configuration, REVISION).unwrap_or("default");
-                if !self.injectors_down.contains(revision) {
+                let ignore = ignored || object::text(webhook, "/failurePolicy") == "Ignore";
+                if !(down || ignored || self.injectors_down.contains(revision)) {
+                    let other = self.other_injector(revision).filter(|_| wrong);
+                    let (configuration, webhook, revision) =
+                        other.unwrap_or((configuration, webhook, revision));
                     add_sidecar(configuration, webhook, revision, pod);
-                } else if object::text(webhook, "/failurePolicy") != "Ignore" {
+                } else if !ignore {
                     return Err(unreachable(webhook, name));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// An injector of another revision than this one, and its first webhook.
+    fn other_injector(&self, revision: &str) -> Option<(&Value, &Value, &str)> {
+        self.store.list(kind::WEBHOOKS, None).find_map(|configuration| {
+            let other = object::label(configuration, REVISION).filter(|one| *one != revision)?;
+            let webhook = object::list(configuration, "/webhooks").first()?;
+            Some((configuration.as_ref(), webhook, other))
+        })
+    }
+
+    /// What faults make of a pod before it is injected.
+    pub(super) fn trouble(
+        &self,
+        kind: &Kind,
+        name: &str,
+        pod: &mut Value,
+        troubles: &[FaultKind],
+    ) -> Result<(), Refusal> {
+        for trouble in troubles {
+            let fails = match trouble {
+                FaultKind::ImagePull => "image-pull",
+                FaultKind::CrashLoop => "crash-loop",
+                FaultKind::NeverReady => "never-ready",
+                FaultKind::Unschedulable => "unschedulable",
+                FaultKind::QuotaExceeded => {
+                    let used = self.pods_counted(object::namespace(pod));
+                    let why = format!(
+                        "exceeded quota: pods, requested: pods=1, used: pods={used}, limited: \
+                         pods={used}"
+                    );
+                    return Err(Refusal::forbidden(kind, name, &why));
+                }
+                FaultKind::PodSecurity => {
+                    let why = "violates PodSecurity \"restricted:latest\": \
+                               allowPrivilegeEscalation != false (container \"app\" must set \
+                               securityContext.allowPrivilegeEscalation=false)";
+                    return Err(Refusal::forbidden(kind, name, why));
+                }
+                FaultKind::PodDenied => {
+                    let message = "admission webhook \"validation.policy.example.com\" denied \
+                                   the request: no new pods today";
+                    return Err(Refusal::new(403, "Forbidden", message));
+                }
+                _ => continue,
+            };
+            object::set_label(pod, FAILS, fails);
         }
         Ok(())
     }

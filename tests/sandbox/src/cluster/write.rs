@@ -91,7 +91,9 @@ impl Cluster {
         schema::enforce(kind, &mut object)?;
         self.establish(kind, &mut object);
         if kind.resource == kind::PODS {
-            self.inject(namespace, &mut object)?;
+            let troubles = self.faults.at_pod(namespace, &name, author.manager);
+            self.trouble(kind, &name, &mut object, &troubles)?;
+            self.inject(namespace, &mut object, &troubles)?;
             self.admit_by_quota(kind, namespace, &name)?;
         }
         if self.store.get(&reference).is_some() {
