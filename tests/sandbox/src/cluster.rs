@@ -116,7 +116,7 @@ impl Cluster {
         let now = Instant::now();
         let log = self.store.log();
         let newer = log.partition_point(|change| change.at + age <= now);
-        log.get(newer).map_or(self.store.version(), |change| change.version - 1)
+        log.get(newer).map_or_else(|| self.store.version(), |change| change.version - 1)
     }
 
     /// Goes back to a version, as a restored backup does. The API server starts anew, so that

@@ -145,10 +145,9 @@ fn reset(shared: &Shared, wanted: &Wanted) -> bool {
     let mut cluster = locked(&shared.cluster);
     let before = cluster.store.version();
     for (reference, (pointer, value)) in wanted {
-        let differs = cluster
-            .store
-            .get(reference)
-            .is_some_and(|object| object::at(object, pointer).unwrap_or(&json!({})) != value);
+        let differs = cluster.store.get(reference).is_some_and(|object| {
+            object::at(object, pointer).map_or(value != &json!({}), |found| found != value)
+        });
         if differs {
             cluster.update_main(reference, "argocd-controller", |object| {
                 object::set(object, pointer, value.clone());
