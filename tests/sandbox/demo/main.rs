@@ -57,7 +57,7 @@ pub(crate) struct Trouble {
     /// revshift-server.
     ///
     /// COUNT is [TIMES | always | for DURATION] [after N] [1 in N], and 1 unless told otherwise.
-    #[arg(long = "fault", value_name = "FAULT", global = true, verbatim_doc_comment)]
+    #[arg(long = "fault", value_name = "FAULT", global = true)]
     fault: Vec<Fault>,
 
     /// Choose by this number which requests faults with `1 in N` strike

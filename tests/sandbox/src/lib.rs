@@ -129,7 +129,7 @@ impl Sandbox {
     /// Drives the controllers and the kubelet for ever. Dropped and run again, they go on.
     ///
     /// Pods say by labels how they fare: `bed.revshift.dev/fails` is `image-pull`,
-    /// `never-ready` or `crash-loop`, on all pods or only on those that the revision in
+    /// `never-ready`, `crash-loop` or `unschedulable`, on all pods or only on those that the revision in
     /// `bed.revshift.dev/fails-on` injected; `bed.revshift.dev/ready-after` delays readiness by
     /// seconds. The annotation `sandbox.revshift.dev/run-for` is how many seconds a pod that is
     /// not restarted runs, 5 by default; `sandbox.revshift.dev/exit-code` is how it ends.

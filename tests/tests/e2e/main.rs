@@ -11,6 +11,7 @@
 mod budgets;
 mod exchanges;
 mod explorer;
+mod faults;
 mod gate;
 mod remains;
 mod rights;

@@ -226,7 +226,7 @@ fn crash(pod: &Value, age: Duration, start: Duration) -> (State, Option<Duration
     (State::Waiting { reason: "CrashLoopBackOff", message, restarts }, Some(next))
 }
 
-fn failure(pod: &Value) -> Option<&str> {
+pub(super) fn failure(pod: &Value) -> Option<&str> {
     let failure = object::label(pod, FAILS)?;
     match object::label(pod, FAILS_ON) {
         Some(revision) if injected_by(pod).as_deref() != Some(revision) => None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::kubelet;
 use crate::cluster::Cluster;
 use crate::kind;
 use crate::object;
@@ -64,6 +65,9 @@ fn misfit(
     name: &str,
     node: Option<&Value>,
 ) -> Option<&'static str> {
+    if kubelet::failure(pod) == Some("unschedulable") {
+        return Some("Insufficient memory");
+    }
     if node.is_some_and(|node| object::flag(node, "/spec/unschedulable")) {
         return Some("node(s) were unschedulable");
     }

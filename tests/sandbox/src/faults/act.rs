@@ -143,11 +143,12 @@ fn wanted(cluster: &Cluster, namespace: &str) -> Wanted {
 /// Whether anything was to be reset.
 fn reset(shared: &Shared, wanted: &Wanted) -> bool {
     let mut cluster = locked(&shared.cluster);
-    let before = cluster.store.version();
+    let (before, nothing) = (cluster.store.version(), json!({}));
     for (reference, (pointer, value)) in wanted {
-        let differs = cluster.store.get(reference).is_some_and(|object| {
-            object::at(object, pointer).map_or(value != &json!({}), |found| found != value)
-        });
+        let differs = cluster
+            .store
+            .get(reference)
+            .is_some_and(|object| object::at(object, pointer).unwrap_or(&nothing) != value);
         if differs {
             cluster.update_main(reference, "argocd-controller", |object| {
                 object::set(object, pointer, value.clone());

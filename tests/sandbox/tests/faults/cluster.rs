@@ -148,6 +148,7 @@ async fn pods_are_refused_or_fail() {
         ("image-pull", "ImagePullBackOff"),
         ("crash-loop", "CrashLoopBackOff"),
         ("never-ready", ""),
+        ("unschedulable", "0/1 nodes are available"),
     ] {
         let sandbox = sandbox();
         let faults = inject(&sandbox, 0, &[&format!("{fault}:create pods shop:1")]);

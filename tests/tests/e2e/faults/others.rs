@@ -1,0 +1,94 @@
+//! Others who write to the cluster, and an API server that does not let revshift write.
+
+use super::story::{Story, When, tell};
+use revshift_tests::{NEW, OLD};
+
+/// Requires that `revshift status` says each of these.
+fn says(status: &str, words: &[&str]) {
+    for word in words {
+        assert!(status.contains(word), "`{word}` is not said:\n{status}");
+    }
+}
+
+#[test]
+fn a_revoked_right_is_told_and_granted_again() {
+    for (place, object) in [
+        ("patch namespaces", "cannot patch resource \"namespaces\" in API group \"\""),
+        ("patch deployments", "cannot patch resource \"deployments\" in API group \"apps\""),
+    ] {
+        tell(async || {
+            let fault = format!("forbidden:{place}:always");
+            let story = Story::begin(When::Run, &[&fault]).await;
+            let status = story.until_state("PAUSED").await;
+            says(&status, &["a FAILED", "RS4003", object, "grant revshift's account"]);
+            assert_eq!(story.label("b").as_deref(), Some(OLD));
+            story.heal();
+            let retried = story.run(&["retry", &story.id, "-n", "a", "--yes"]).await;
+            assert_eq!(retried.status, 0, "{}", retried.stderr);
+            story.until_state("SUCCEEDED").await;
+            story.moved_once();
+        });
+    }
+}
+
+#[test]
+fn a_refused_write_fails_the_move() {
+    for (fault, words) in [
+        ("invalid:patch deployments", "is invalid"),
+        ("denied:patch deployments", "denied the request: changes are frozen"),
+        ("denied:patch namespaces", "denied the request: changes are frozen"),
+    ] {
+        tell(async || {
+            let story = Story::begin(When::Run, &[fault]).await;
+            let status = story.until_state("PAUSED").await;
+            says(&status, &["a FAILED", "RS4004", words]);
+            let retried = story.run(&["retry", &story.id, "-n", "a", "--yes"]).await;
+            assert_eq!(retried.status, 0, "{}", retried.stderr);
+            story.until_state("SUCCEEDED").await;
+            story.moved_once();
+        });
+    }
+}
+
+#[test]
+fn who_relabels_in_the_middle_is_named() {
+    for place in ["patch namespaces a", "patch deployments a"] {
+        tell(async || {
+            let story = Story::begin(When::Run, &[&format!("relabelled:{place}")]).await;
+            let status = story.until_state("PAUSED").await;
+            says(&status, &["a BLOCKED", "RS4001", "kubectl-label", "elsewhere"]);
+            assert_eq!(story.label("a").as_deref(), Some("elsewhere"), "it is fought over");
+            assert_eq!(story.label("b").as_deref(), Some(OLD));
+        });
+    }
+}
+
+#[test]
+fn an_agent_that_resets_is_named() {
+    tell(async || {
+        let story = Story::begin(When::Run, &["gitops=4s:patch namespaces a:always"]).await;
+        let status = story.until_state("PAUSED").await;
+        says(&status, &["a BLOCKED", "RS4001", "argocd-controller"]);
+        assert_eq!(story.label("a").as_deref(), Some(OLD), "it is fought over");
+        assert_eq!(story.label("b").as_deref(), Some(OLD));
+    });
+}
+
+#[test]
+fn a_namespace_that_goes_in_the_middle_is_left() {
+    for fault in ["namespace-deleted", "namespace-recreated"] {
+        for place in ["patch namespaces a", "patch deployments a"] {
+            tell(async || {
+                let story = Story::begin(When::Run, &[&format!("{fault}:{place}")]).await;
+                let status = story.until_state("COMPLETED_WITH_EXCEPTIONS").await;
+                story.faults_have_struck();
+                let gone =
+                    status.lines().any(|line| line.split_whitespace().take(2).eq(["a", "GONE"]));
+                assert!(gone, "{status}");
+                let heir = (fault == "namespace-recreated").then_some("cp-v113x.istio-system");
+                assert_eq!(story.label("a").as_deref().filter(|_| heir.is_some()), heir);
+                assert_eq!(story.label("b").as_deref(), Some(NEW));
+            });
+        }
+    }
+}
