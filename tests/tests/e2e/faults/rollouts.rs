@@ -8,7 +8,7 @@ use revshift_tests::OLD;
 fn pods_that_fail_are_told_apart() {
     for (fault, code, words) in [
         ("injector-down", "RS3008", "failed calling webhook"),
-        ("injector-ignored", "RS3010", "Pod/a/web-"),
+        ("injector-ignored", "RS3010", "has no sidecar of"),
         ("wrong-injector", "RS3011", "cp-v113x.istio-system"),
         ("quota-exceeded", "RS3006", "exceeded quota"),
         ("pod-security", "RS3007", "violates PodSecurity"),
