@@ -21,11 +21,15 @@ use crate::store::{Reference, Store};
 mod admission;
 mod budget;
 mod delete;
+mod limits;
+mod quota;
 mod write;
 
-pub(crate) use admission::{POD_LABEL_ANNOTATION, VERSION_ANNOTATION, hard_limit, injected_by};
+pub(crate) use admission::{POD_LABEL_ANNOTATION, VERSION_ANNOTATION, injected_by};
 pub(crate) use budget::set_allowed;
 pub(crate) use delete::{DeleteOptions, Propagation};
+pub(crate) use limits::complete as complete_limits;
+pub(crate) use quota::{hard, shown};
 pub(crate) use write::{Author, Part};
 
 /// Everything behind the one lock of a sandbox.

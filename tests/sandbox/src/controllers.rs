@@ -271,7 +271,8 @@ impl Cluster {
                 add(Controller::DaemonSet, &set);
             }
         }
-        if about.resource == kind::PODS || about.resource == kind::QUOTAS {
+        // Events are written all the time, and nobody counts them.
+        if !about.namespace.is_empty() && about.resource != kind::EVENTS {
             for quota in self.store.list(kind::QUOTAS, Some(&about.namespace)) {
                 let name = object::name(quota);
                 add(Controller::Quota, &Reference::new(kind::QUOTAS, &about.namespace, name));

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cluster::complete_limits;
 use crate::kind::{self, Kind};
 use crate::object::{self, default};
 
@@ -9,7 +10,10 @@ use crate::object::{self, default};
 pub(crate) fn fill(kind: &Kind, object: &mut Value) {
     match kind.resource.as_str() {
         kind::NAMESPACES => namespace(object),
-        kind::PODS => pod_spec(object, "/spec"),
+        kind::PODS => {
+            pod_spec(object, "/spec");
+            requests(object);
+        }
         kind::DEPLOYMENTS => deployment(object),
         kind::REPLICA_SETS => {
             default(object, "/spec/replicas", 1);
@@ -25,6 +29,7 @@ pub(crate) fn fill(kind: &Kind, object: &mut Value) {
             default(object, "/spec/successfulJobsHistoryLimit", 3);
             default(object, "/spec/failedJobsHistoryLimit", 1);
         }
+        kind::LIMIT_RANGES => complete_limits(object),
         kind::WEBHOOKS => webhooks(object),
         kind::DEFINITIONS => definition(object),
         _ => {}
@@ -177,6 +182,18 @@ fn pod_spec(object: &mut Value, at: &str) {
         default(container, "/resources", json!({}));
         default(container, "/terminationMessagePath", "/dev/termination-log");
         default(container, "/terminationMessagePolicy", "File");
+    }
+}
+
+/// A container that names only a limit asks for as much.
+fn requests(pod: &mut Value) {
+    for list in ["/spec/containers", "/spec/initContainers"] {
+        let containers = pod.pointer_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            for (resource, amount) in object::strings(object::at(container, "/resources/limits")) {
+                default(container, &format!("/resources/requests/{resource}"), amount);
+            }
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod listener;
 mod object;
 mod ownership;
 mod patch;
+mod quantity;
 mod refusal;
 mod route;
 mod schema;

@@ -16,6 +16,7 @@ mod life;
 mod nodes;
 mod owners;
 mod program;
+mod quotas;
 mod scale;
 mod tables;
 mod tcp;

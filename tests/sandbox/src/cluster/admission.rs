@@ -1,4 +1,4 @@
-//! Admission of new objects: the namespace's life cycle, sidecar injection, pod quotas.
+//! Admission of new objects: the namespace's life cycle, sidecar injection.
 //!
 //! Injection sees namespaces through a cache that lags behind, as the API server's does; a
 //! namespace that the cache lacks is read live.
@@ -50,38 +50,6 @@ impl Cluster {
             return Err(refusal);
         }
         Ok(())
-    }
-
-    pub(super) fn admit_by_quota(
-        &self,
-        kind: &Kind,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), Refusal> {
-        for quota in self.store.list(kind::QUOTAS, Some(namespace)) {
-            for resource in ["pods", "count/pods"] {
-                let Some(hard) = hard_limit(quota, resource) else { continue };
-                let used = self.pods_counted(namespace);
-                if used + 1 > hard {
-                    let why = format!(
-                        "exceeded quota: {}, requested: {resource}=1, used: {resource}={used}, \
-                         limited: {resource}={hard}",
-                        object::name(quota)
-                    );
-                    return Err(Refusal::forbidden(kind, name, &why));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Pods that count against a quota: all that have not finished, also terminating ones.
-    pub(crate) fn pods_counted(&self, namespace: &str) -> i64 {
-        let counted = self
-            .store
-            .list(kind::PODS, Some(namespace))
-            .filter(|pod| !matches!(object::text(pod, "/status/phase"), "Succeeded" | "Failed"));
-        i64::try_from(counted.count()).unwrap_or(i64::MAX)
     }
 
     /// Calls the injectors whose webhooks match, in the order of their configurations.
@@ -171,14 +139,6 @@ impl Cluster {
             object::set_label(pod, FAILS, fails);
         }
         Ok(())
-    }
-}
-
-/// The limit that a quota sets on a resource.
-pub(crate) fn hard_limit(quota: &Value, resource: &str) -> Option<i64> {
-    match object::at(quota, "/spec/hard")?.get(resource)? {
-        Value::String(text) => text.parse().ok(),
-        number => number.as_i64(),
     }
 }
 

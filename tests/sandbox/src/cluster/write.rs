@@ -85,16 +85,20 @@ impl Cluster {
             object::set(&mut object, "/metadata/generation", 1);
         }
         defaults::fill(kind, &mut object);
-        if object::text(&object, "/spec/completionMode") == "Indexed" {
-            return Err(Refusal::not_simulated("Jobs of completionMode Indexed"));
+        if let Some(what) = unsupported(kind, &object) {
+            return Err(Refusal::not_simulated(what));
         }
         schema::enforce(kind, &mut object)?;
         self.establish(kind, &mut object);
         if kind.resource == kind::PODS {
             let troubles = self.faults.at_pod(namespace, &name, author.manager);
             self.trouble(kind, &name, &mut object, &troubles)?;
+            self.default_resources(namespace, &mut object);
             self.inject(namespace, &mut object, &troubles)?;
-            self.admit_by_quota(kind, namespace, &name)?;
+            self.admit_by_limits(kind, &object)?;
+        }
+        if kind.namespaced() && kind.resource != kind::EVENTS {
+            self.admit_by_quota(kind, &object)?;
         }
         if self.store.get(&reference).is_some() {
             return Err(Refusal::already_exists(kind, &name));
@@ -250,6 +254,24 @@ impl Cluster {
         }
         let at = (self.now(), Instant::now());
         self.store.put(reference, next, author.manager, at)
+    }
+}
+
+/// What the sandbox would get wrong if it took it.
+fn unsupported(kind: &Kind, object: &Value) -> Option<&'static str> {
+    let has = |pointer: &str| object::at(object, pointer).is_some_and(|one| !one.is_null());
+    match kind.resource.as_str() {
+        kind::JOBS if object::text(object, "/spec/completionMode") == "Indexed" => {
+            Some("Jobs of completionMode Indexed")
+        }
+        kind::QUOTAS if has("/spec/scopes") || has("/spec/scopeSelector") => {
+            Some("ResourceQuotas with scopes")
+        }
+        kind::LIMIT_RANGES => object::list(object, "/spec/limits")
+            .iter()
+            .any(|item| object::text(item, "/type") != "Container")
+            .then_some("LimitRanges of anything but containers"),
+        _ => None,
     }
 }
 
