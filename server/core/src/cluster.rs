@@ -10,7 +10,7 @@ use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
 use crate::plane::{Plane, Planes, Revision, Source};
 use crate::pod::{Injected, Owner, Pod, TemplateHash};
-use crate::workload::{Workload, WorkloadKey, WorkloadKind};
+use crate::workload::{Role, Workload, WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the cluster.
@@ -407,7 +407,7 @@ impl Namespace {
 
     /// Whether a gateway runs in it.
     pub fn has_gateway(&self) -> bool {
-        self.workloads.values().any(|workload| workload.gateway)
+        self.workloads.values().any(|workload| workload.role == Role::Gateway)
     }
 
     /// Its pods with a sidecar.

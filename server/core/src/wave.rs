@@ -50,8 +50,7 @@ pub fn automatic(mut candidates: Vec<Candidate>, approve_all: bool) -> Vec<Wave>
     let gateways = candidates.split_off(candidates.partition_point(|one| !one.gateway));
     let mut rest = candidates.into_iter().map(|one| one.name);
     let mut waves = Vec::new();
-    let mut sizes = FIRST.into_iter().chain(std::iter::repeat(MOST));
-    while let Some(size) = sizes.next() {
+    for size in FIRST.into_iter().chain(std::iter::repeat(MOST)) {
         let namespaces: Vec<String> = rest.by_ref().take(size).collect();
         if namespaces.is_empty() {
             break;

@@ -72,8 +72,8 @@ pub struct Workload {
     pub wish: InjectionWish,
     /// Whether pods use the node's network; they are never injected.
     pub host_network: bool,
-    /// Whether its pods are a gateway: traffic of many applications passes them.
-    pub gateway: bool,
+    /// What its pods are in the mesh.
+    pub role: Role,
     /// Whether the template carries a sidecar of its own (`istioctl kube-inject`).
     pub baked_in: bool,
     /// The restart that the template asks for: the value of `revshift.dev/restart`.
@@ -82,6 +82,16 @@ pub struct Workload {
     pub template_manager: Option<String>,
     /// What the controller says of a rollout that does not go on.
     pub complaints: Complaints,
+}
+
+/// What pods are in a mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// An application's, with a sidecar or without.
+    #[default]
+    Application,
+    /// A gateway's: traffic of many applications passes them.
+    Gateway,
 }
 
 /// Why a change of the pod template would not replace the pods.

@@ -17,7 +17,7 @@ use revshift_core::injection::Injector;
 use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{self, Injected, InjectionWish, Owner, TemplateHash};
-use revshift_core::workload::{Complaints, Obstacle, Workload, WorkloadKey, WorkloadKind};
+use revshift_core::workload::{Complaints, Obstacle, Role, Workload, WorkloadKey, WorkloadKind};
 use serde_json::Value;
 
 /// The key of an object.
@@ -287,7 +287,7 @@ fn workload(
         obstacle: None,
         wish: InjectionWish::among(&labels, &annotations),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or_default(),
-        gateway: is_gateway(&labels, &annotations),
+        role: role(&labels, &annotations),
         baked_in: annotations.contains_key(label::SIDECAR_STATUS),
         restart: annotations.get(label::RESTART).cloned(),
         // Whoever wrote the template last, where our own annotation is gone from it.
@@ -296,10 +296,10 @@ fn workload(
     }
 }
 
-/// Whether a pod template is a gateway's: injected by the `gateway` template, as Istio's chart and the
+/// A gateway's pod template: injected by the `gateway` template, as Istio's chart and the
 /// IstioMeshGateway have it, or made by istiod for a Gateway (`gateway.networking.k8s.io/…`, in older
 /// versions `istio.io/…`), waypoints included.
-fn is_gateway(labels: &Labels, annotations: &Labels) -> bool {
+fn role(labels: &Labels, annotations: &Labels) -> Role {
     let templates = annotations.get("inject.istio.io/templates").map(String::as_str);
     let injected = templates.is_some_and(|names| names.split(',').any(|it| it.trim() == "gateway"));
     let managed = [
@@ -307,7 +307,11 @@ fn is_gateway(labels: &Labels, annotations: &Labels) -> bool {
         "istio.io/gateway-name",
         "gateway.istio.io/managed",
     ];
-    injected || managed.into_iter().any(|key| labels.contains_key(key))
+    if injected || managed.into_iter().any(|key| labels.contains_key(key)) {
+        Role::Gateway
+    } else {
+        Role::Application
+    }
 }
 
 fn complaints(status: &DeploymentStatus) -> Complaints {

@@ -13,6 +13,7 @@ pub(crate) const PODS: &str = "pods";
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const NODES: &str = "nodes";
 pub(crate) const QUOTAS: &str = "resourcequotas";
+pub(crate) const LIMIT_RANGES: &str = "limitranges";
 pub(crate) const SERVICES: &str = "services";
 pub(crate) const ENDPOINT_SLICES: &str = "endpointslices.discovery.k8s.io";
 pub(crate) const REPLICATION_CONTROLLERS: &str = "replicationcontrollers";

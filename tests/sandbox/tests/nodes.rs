@@ -6,7 +6,7 @@ use std::time::Duration;
 use revshift_sandbox::{ControllerRate, Options, Sandbox, fixtures};
 use serde_json::json;
 
-use crate::{OLD, condition, merge, pods, restart, run, sandbox, send};
+use crate::{OLD, condition, merge, pods, restart, run, send};
 
 const AGENT: &str = "/apis/apps/v1/namespaces/shop/daemonsets/agent";
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{run, sandbox, send};
 
-fn with(kind: &str, spec: Value) -> Sandbox {
+fn with(kind: &str, spec: &Value) -> Sandbox {
     let sandbox = sandbox();
     sandbox.apply(fixtures::namespace("plain", &[]));
     sandbox.apply(json!({
@@ -63,7 +63,7 @@ async fn a_quota_refuses_what_exceeds_it() {
             "failed quota: rule: must specify limits.cpu for: app",
         ),
     ] {
-        let sandbox = with("ResourceQuota", json!({ "hard": hard }));
+        let sandbox = with("ResourceQuota", &json!({ "hard": hard }));
         for number in 0..=fit {
             let made = pod(&format!("p{number}"), &resources);
             let (code, answer) = create(&sandbox, "pods", &made).await;
@@ -83,7 +83,7 @@ async fn a_quota_refuses_what_exceeds_it() {
 #[tokio::test(start_paused = true)]
 async fn other_objects_are_counted_too() {
     let sandbox =
-        with("ResourceQuota", json!({ "hard": { "count/configmaps": "1", "services": "0" } }));
+        with("ResourceQuota", &json!({ "hard": { "count/configmaps": "1", "services": "0" } }));
     let map = json!({ "metadata": { "name": "a" } });
     assert_eq!(create(&sandbox, "configmaps", &map).await.0, 201);
     let map = json!({ "metadata": { "name": "b" } });
@@ -110,7 +110,7 @@ async fn limits_fill_in_and_refuse() {
             Err("maximum cpu usage per Container is 1, but limit is 2"),
         ),
     ] {
-        let sandbox = with("LimitRange", json!({ "limits": limits }));
+        let sandbox = with("LimitRange", &json!({ "limits": limits }));
         let (code, answer) = create(&sandbox, "pods", &pod("p", &asked)).await;
         match got {
             Ok((request, limit)) => {

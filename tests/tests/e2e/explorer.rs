@@ -16,7 +16,7 @@ mod world;
 
 use anyhow::Result;
 use schedule::{Event, Schedule};
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,13 +53,14 @@ fn no_schedule_changes_the_end() {
     say(format_args!("explored {total} schedules, {} failed", failed.len()));
     let mut told = String::new();
     for (index, (schedule, defect)) in failed.iter().enumerate() {
-        told += &format!("{schedule}\n    {defect}\n");
+        let _ = writeln!(told, "{schedule}\n    {defect}");
         if index < SHRUNK {
             let simplest = shrink::shrink(schedule.clone(), |one| calm.defect(one).is_some());
             let defect = calm.defect(&simplest).unwrap_or_default();
-            told += &format!(
+            let _ = writeln!(
+                told,
                 "  simplest: REVSHIFT_SCHEDULE='{simplest}' cargo test -p revshift-tests --test e2e \
-                 replay\n    {defect}\n"
+                 replay\n    {defect}"
             );
         }
     }
@@ -69,7 +70,7 @@ fn no_schedule_changes_the_end() {
 /// Runs the schedule that `REVSHIFT_SCHEDULE` holds, or an undisturbed one.
 #[test]
 fn replay() {
-    let text = std::env::var("REVSHIFT_SCHEDULE").unwrap_or("2 replicas:".to_owned());
+    let text = std::env::var("REVSHIFT_SCHEDULE").unwrap_or_else(|_| "2 replicas:".to_owned());
     let schedule: Schedule = text.parse().expect("REVSHIFT_SCHEDULE is a schedule");
     let calm = Calm([1, 2].map(|replicas| {
         world::run(&Schedule::calm(replicas)).expect("undisturbed, the migration succeeds")

@@ -10,7 +10,6 @@ use http_body::{Body, Frame, SizeHint};
 use kube::client::Body as KubeBody;
 use revshift_sandbox::{ApiService, Body as ApiBody, BodyError};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -80,7 +79,7 @@ impl Gate {
     async fn pass(&self) {
         // A dead process does not go on, and nobody tells it so.
         if poll_fn(|cx| self.poll(cx)).await.is_err() {
-            pending().await
+            pending::<()>().await;
         }
     }
 
@@ -119,7 +118,7 @@ impl Connected for Gated<DuplexStream> {
     type ConnectInfo = <DuplexStream as Connected>::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
+        self.inner.connect_info();
     }
 }
 
@@ -157,10 +156,10 @@ impl AsyncWrite for Gated<DuplexStream> {
 
 impl Service<Request<KubeBody>> for Gated<ApiService> {
     type Response = Response<Gated<ApiBody>>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 

@@ -7,7 +7,7 @@ use revshift_core::label::{InjectionLabels, Labels, Operator, Requirement, Selec
 use revshift_core::migration::{Control, Migration, MigrationSpec, Move, MoveState};
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
-use revshift_core::workload::{Complaints, Workload, WorkloadKey, WorkloadKind};
+use revshift_core::workload::{Complaints, Role, Workload, WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -248,7 +248,7 @@ pub(crate) fn workload(kind: WorkloadKind, name: &str, replicas: u32) -> Workloa
         obstacle: None,
         wish: InjectionWish::default(),
         host_network: false,
-        gateway: false,
+        role: Role::Application,
         baked_in: false,
         restart: None,
         template_manager: None,

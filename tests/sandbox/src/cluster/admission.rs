@@ -116,7 +116,7 @@ impl Cluster {
                 FaultKind::NeverReady => "never-ready",
                 FaultKind::Unschedulable => "unschedulable",
                 FaultKind::QuotaExceeded => {
-                    let used = self.pods_counted(object::namespace(pod));
+                    let used = self.store.list(kind::PODS, Some(object::namespace(pod))).count();
                     let why = format!(
                         "exceeded quota: pods, requested: pods=1, used: pods={used}, limited: \
                          pods={used}"

@@ -118,7 +118,7 @@ async fn refusals_say_what_a_real_server_says() {
     let sandbox = sandbox();
     let path = format!("{MAPS}/one");
     create(&sandbox, "one").await;
-    let patch = json!({ "data": { "a": "2" } });
+    let change = json!({ "data": { "a": "2" } });
     for (fault, code, reason, words) in [
         ("conflict", 409, "Conflict", "the object has been modified"),
         ("gone", 410, "Expired", "continue parameter is too old"),
@@ -139,7 +139,7 @@ async fn refusals_say_what_a_real_server_says() {
         ("timeout", 504, "Timeout", "did not complete"),
     ] {
         inject(&sandbox, 0, &[&format!("{fault}:patch")]);
-        let (found, status) = crate::merge(&sandbox, &path, &patch).await;
+        let (found, status) = crate::merge(&sandbox, &path, &change).await;
         assert_eq!((found, &status["reason"]), (code, &json!(reason)), "{fault}");
         assert!(status["message"].as_str().unwrap().contains(words), "{status}");
         assert_eq!(sandbox.object(&path).unwrap()["data"]["a"], "1", "{fault}");

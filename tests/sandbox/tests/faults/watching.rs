@@ -78,7 +78,8 @@ async fn watches_fall_silent_or_end() {
         if !ended {
             put(&sandbox, "two", "1");
             let (more, now) = read(&mut watch, 60).await;
-            (events.extend(more), ended = now);
+            events.extend(more);
+            ended = now;
         }
         assert_eq!((events, ended), (expected.iter().map(ToString::to_string).collect(), over));
     }

@@ -75,6 +75,7 @@ impl<'a> Client<'a> {
             namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
             rollout_timeout: rollout_timeout
                 .map(|seconds| pbjson_types::Duration { seconds, nanos: 0 }),
+            ..proto::MigrationSpec::default()
         };
         self.insist(&[Code::InvalidArgument, Code::NotFound], async |mut server| {
             let planned = proto::PlanMigrationRequest { spec: Some(spec.clone()) };
@@ -99,10 +100,12 @@ impl<'a> Client<'a> {
 
     /// Follows a migration to its end.
     pub(crate) async fn follow(&self, stream: &mut Stream) -> Result<()> {
-        let stream = RefCell::new(stream);
+        // Attempts are made one after the other, each on the stream as the one before left it.
+        let stream = tokio::sync::Mutex::new(stream);
         // What was answered with OK must survive whatever happens.
         self.insist(&[Code::NotFound, Code::InvalidArgument, Code::DataLoss], async |server| {
-            self.watch(server, &mut stream.borrow_mut()).await
+            let mut stream = stream.lock().await;
+            self.watch(server, *stream).await
         })
         .await
         .context("I6, I8: the migration is lost")

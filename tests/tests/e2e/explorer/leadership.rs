@@ -62,7 +62,7 @@ pub(crate) fn check(changes: &[Change], writes: &[Write]) -> Result<()> {
 
 impl<'a> Stored<'a> {
     fn take_lease(&mut self, lease: &Value) -> Result<()> {
-        self.holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+        lease["spec"]["holderIdentity"].as_str().unwrap_or_default().clone_into(&mut self.holder);
         self.epoch = lease["spec"]["leaseTransitions"].as_u64().unwrap_or_default();
         if !self.holder.is_empty() {
             let first = self.holders.entry(self.epoch).or_insert_with(|| self.holder.clone());
@@ -78,7 +78,7 @@ impl<'a> Stored<'a> {
 
     /// Requires that whoever wrote holds the Lease, unless it is a write of old that comes late.
     fn acts(&self, change: &Change, writes: &[Write]) -> Result<()> {
-        let by = self.writer(change, writes)?;
+        let by = writer(change, writes)?;
         ensure!(
             by == self.holder || by.starts_with("late-"),
             "I10: {by} wrote {:?} while {} held the lease",
@@ -88,18 +88,12 @@ impl<'a> Stored<'a> {
         Ok(())
     }
 
-    fn writer<'w>(&self, change: &Change, writes: &'w [Write]) -> Result<&'w str> {
-        // Of several that began at one version, those before the last were refused.
-        let begun = writes.iter().rfind(|write| write.after + 1 == change.version);
-        Ok(&begun.with_context(|| format!("nobody wrote {:?}", change.reference))?.by)
-    }
-
     fn check_commit(&self, change: &Change, writes: &[Write]) -> Result<()> {
         self.acts(change, writes)?;
         let epoch = |shard: &Value| shard["status"]["epoch"].as_u64().unwrap_or_default();
         let (before, after) = (epoch(previous(change)), epoch(&change.object));
         ensure!(before <= after, "I10: a commit of epoch {after} came after {before}");
-        let by = self.writer(change, writes)?;
+        let by = writer(change, writes)?;
         let leader = self.holders.get(&after).map(String::as_str).unwrap_or_default();
         ensure!(
             by.trim_start_matches("late-") == leader,
@@ -129,7 +123,8 @@ impl<'a> Stored<'a> {
         let (migration, attempt) = restart.rsplit_once('.').unwrap_or_default();
         let (_, record) = self.find(migration, namespace)?;
         ensure!(
-            record["state"] == "RESTARTING" && record["attempt"].to_string() == attempt,
+            record["state"] == "RESTARTING"
+                && attempt.parse() == Ok(record["attempt"].as_u64().unwrap_or_default()),
             "I10: restart {restart} in {namespace} while {record} was stored"
         );
         Ok(())
@@ -145,6 +140,12 @@ impl<'a> Stored<'a> {
         let found = both.find(|(planned, _)| planned["namespace"] == namespace);
         found.with_context(|| format!("I10: {namespace} is not in migration {migration}"))
     }
+}
+
+fn writer<'w>(change: &Change, writes: &'w [Write]) -> Result<&'w str> {
+    // Of several that began at one version, those before the last were refused.
+    let begun = writes.iter().rfind(|write| write.after + 1 == change.version);
+    Ok(&begun.with_context(|| format!("nobody wrote {:?}", change.reference))?.by)
 }
 
 fn previous(change: &Change) -> &Value {

@@ -88,7 +88,7 @@ async fn explore(schedule: &Schedule) -> Result<Run> {
             client::tell(&client).await
         }
     };
-    let told = timeout(Duration::from_mins(60), told).await;
+    let told = timeout(Duration::from_hours(1), told).await;
     // It holds the sandbox that it belongs to.
     sandbox.clear_intercept();
     let stream = told.map_err(|_| anyhow!("no end within an hour: {}", client.trouble()))??;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 pub(super) const NAMESPACES: [&str; 2] = ["a", "b"];
 /// The one that nobody may touch.
 const BYSTANDER: &str = "other";
-const PATIENCE: Duration = Duration::from_mins(60);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// When faults are armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Story {
         let mut story = Self { bed, replica, id: String::new(), faults: armed, beginning };
         let accepted = story.run(&args).await;
         assert_eq!(accepted.status, 0, "{faults:?}: {}", accepted.stderr);
-        story.id = accepted.stdout.trim().to_owned();
+        accepted.stdout.trim().clone_into(&mut story.id);
         if when == When::Run {
             story.bed.sandbox.inject(&story.faults);
         }
