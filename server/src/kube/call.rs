@@ -184,7 +184,9 @@ fn refused(error: &Error, verb: &str, kind: &str, object: &str) -> Reply {
         return Reply::Unknown { pause: PAUSE, object: format!("{kind}/{object}"), message };
     };
     let object = format!("{kind}/{object}");
-    if status.is_forbidden() {
+    // Webhooks and policies deny with 403 too, which no right of revshift's would change.
+    let denied = ["denied the request", "denied request"].map(|text| status.message.contains(text));
+    if status.is_forbidden() && !denied.contains(&true) {
         let message = format!("cannot {verb} it: {}", status.message);
         return Reply::Refused(Code::PermissionDenied, object, message);
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 const MATRIX: &[(&str, &[&str])] = &[
     (
         "F1 the server is killed before and after requests",
-        &["no_single_fault_changes_the_end", "a_killed_server_goes_on_where_it_was"],
+        &["no_schedule_changes_the_end", "a_killed_server_goes_on_where_it_was"],
     ),
     ("F2 a write is carried out and its reply lost", &["lost_replies_change_nothing"]),
     ("F3 caches are stale", &["late_and_old_watches_change_nothing", "no_read_may_be_stale"]),

@@ -91,7 +91,7 @@ mod tests {
         }
         let took = last - start;
         assert!(took >= Duration::from_millis(9_890), "{took:?}");
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        assert!(took < Duration::from_mins(1), "{took:?}");
         assert!(streams.rejects("a") >= 89);
         assert_eq!(streams.rejects("b"), 0);
     }

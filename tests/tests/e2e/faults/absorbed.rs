@@ -3,7 +3,7 @@
 use super::story::{Story, When, absorbed, tell};
 use revshift_sandbox::fixtures;
 
-const SERVER: &str = "any * * from revshift-server";
+const SERVER: &str = "any * * from replica-0";
 
 #[test]
 fn lost_replies_change_nothing() {

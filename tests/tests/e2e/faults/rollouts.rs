@@ -24,7 +24,7 @@ fn pods_that_fail_are_told_apart() {
             let status = story.until_state("PAUSED").await;
             story.faults_have_struck();
             let failed = status.lines().any(|line| {
-                line.split_whitespace().take(2).eq(["a", "FAILED"]) && line.contains(code)
+                line.starts_with("a ") && line.contains("FAILED") && line.contains(code)
             });
             assert!(failed && status.contains(words), "{fault}: no {code}, {words}:\n{status}");
             // Nothing more was begun, and what ran goes on running.
