@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod command;
 pub mod diagnosis;
 pub mod election;
+pub mod eviction;
 pub mod injection;
 pub mod label;
 pub mod migration;

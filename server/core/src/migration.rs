@@ -43,6 +43,8 @@ pub struct MigrationSpec {
     pub target: Revision,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// Who asked for it.
@@ -93,6 +95,24 @@ pub struct Move {
     pub relabelled: bool,
     /// Workloads that were restarted, and in which attempt last.
     pub restarts: BTreeMap<WorkloadKey, u32>,
+    /// Which pods may be evicted, by their controller as `kind/name`; decided before the first of
+    /// them goes.
+    pub evictions: BTreeMap<String, Evictions>,
+}
+
+/// The evictions of one controller's pods: the cluster does not show afterwards which pods were
+/// there before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// The attempt that they are of.
+    pub attempt: u32,
+    /// How many pods the controller had.
+    pub pods: u32,
+    /// Uids of its pods that were off the target.
+    pub planned: BTreeSet<String>,
+    /// Uids of pods that it made anew and that came off the target again. Each is evicted once;
+    /// whatever comes off the target after them fails the move.
+    pub stragglers: BTreeSet<String>,
 }
 
 /// Where a move stands.
@@ -340,6 +360,7 @@ impl Move {
             started: None,
             relabelled: false,
             restarts: BTreeMap::new(),
+            evictions: BTreeMap::new(),
         }
     }
 
@@ -347,6 +368,11 @@ impl Move {
     #[must_use]
     pub fn enter(&self, state: MoveState, now: Timestamp) -> Self {
         Self { state, since: now, ..self.clone() }
+    }
+
+    /// The evictions that the present attempt has decided on for a controller.
+    pub fn evictions_of(&self, controller: &str) -> Option<&Evictions> {
+        self.evictions.get(controller).filter(|evictions| evictions.attempt == self.attempt)
     }
 
     /// The value of `revshift.dev/restart` that this attempt gives a pod template.

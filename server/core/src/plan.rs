@@ -1,5 +1,7 @@
 //! Plans: what a migration would do, as data with a hash, or why it is refused.
 
+mod prospect;
+
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
 use crate::label::InjectionLabels;
@@ -8,9 +10,8 @@ use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
-use crate::rollout::{self, Goal, Verdict};
+use crate::rollout::{self, Goal};
 use crate::step::rollout_labels;
-use crate::workload::{Workload, WorkloadKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
 pub const MOST_NAMESPACES: usize = 10_000;
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Request {
     pub namespaces: Vec<String>,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
 }
 
 /// What a migration does, fixed before anything is touched.
@@ -47,6 +50,8 @@ pub struct Plan {
     pub target: Revision,
     /// How long a rollout may make no progress.
     pub rollout_timeout: Duration,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// One entry a namespace, in order.
@@ -75,14 +80,29 @@ pub struct Entry {
 /// One workload of a plan, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedWorkload {
-    /// The workload.
-    pub key: WorkloadKey,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
     /// Replicas asked for.
     pub replicas: u32,
     /// Pods that are off the target.
     pub pods_to_move: u32,
-    /// Why it would not be restarted; none when it would.
-    pub spared: Option<String>,
+    /// How it would be restarted; none when it would not.
+    pub method: Option<Method>,
+    /// Why it would not be restarted, or not by a change of its template; else empty.
+    pub reason: String,
+    /// The code under which a plan tells of that; none where it goes without saying.
+    pub code: Option<Code>,
+}
+
+/// How a workload is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By a change of its pod template.
+    Roll,
+    /// By the eviction of its pods, one at a time.
+    Evict,
 }
 
 /// A result of a check that does not forbid a plan.
@@ -114,7 +134,9 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
             Ok((meta, namespace)) => {
                 let before = InjectionLabels::among(&meta.labels);
                 let after = InjectionLabels::of_revision(target.as_str());
-                let place = Place { cluster, name, meta, namespace, target: &target };
+                let allow_downtime = request.allow_downtime;
+                let place =
+                    Place { cluster, name, meta, namespace, target: &target, allow_downtime };
                 match place.entry(before, after) {
                     Ok(entry) => entries.push(entry),
                     Err(found) => violations.extend(found),
@@ -127,8 +149,16 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         return Err(Refusal::Plan(violations));
     }
     let findings = entries.iter().flat_map(findings).collect();
-    let rollout_timeout = request.rollout_timeout;
-    Ok(Plan { source, target, rollout_timeout, rollback_of: None, entries, findings })
+    let Request { rollout_timeout, allow_downtime, .. } = *request;
+    Ok(Plan {
+        source,
+        target,
+        rollout_timeout,
+        allow_downtime,
+        rollback_of: None,
+        entries,
+        findings,
+    })
 }
 
 /// The plane `name`, if it takes namespaces now.
@@ -149,10 +179,11 @@ impl Plan {
     /// order, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
-            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n",
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n",
             self.source,
             self.target,
             self.rollout_timeout.as_millis(),
+            self.allow_downtime,
             self.rollback_of.as_deref().unwrap_or_default(),
         );
         for entry in &self.entries {
@@ -199,6 +230,7 @@ pub(crate) struct Place<'a> {
     pub(crate) meta: &'a NamespaceMeta,
     pub(crate) namespace: &'a Namespace,
     pub(crate) target: &'a Revision,
+    pub(crate) allow_downtime: bool,
 }
 
 impl Place<'_> {
@@ -208,7 +240,7 @@ impl Place<'_> {
         before: InjectionLabels,
         after: InjectionLabels,
     ) -> Result<Entry, Vec<Violation>> {
-        let Self { cluster, name, meta, namespace, target } = *self;
+        let Self { cluster, name, meta, namespace, target, allow_downtime } = *self;
         let mut labels = meta.labels.clone();
         rollout_labels(&mut labels, &after);
         let injection =
@@ -220,69 +252,13 @@ impl Place<'_> {
             return Err(vec![Violation { code: Code::InjectorMismatch, subject, description }]);
         }
         let goal = Goal { cluster, namespace, labels: &labels, target };
-        let mut violations: Vec<Violation> = goal
-            .unreachable()
-            .into_iter()
-            .map(|(object, (code, description))| {
-                let (kind, object) = object.split_once('/').unwrap_or(("", object.as_str()));
-                Violation { code, subject: format!("{kind}/{name}/{object}"), description }
-            })
-            .collect();
         // Nothing was restarted yet, so every verdict is about the workload as it stands.
         let fresh =
             Move::pending(name, &meta.uid, before.clone(), after.clone(), Timestamp::default());
-        let mut workloads = Vec::new();
-        for workload in namespace.workloads.values() {
-            let verdict = goal.judge(workload, &fresh, "", None);
-            match obstacle(workload, &verdict) {
-                Some((code, description)) => {
-                    let WorkloadKey { kind, name: object } = &workload.key;
-                    let subject = format!("{}/{name}/{object}", kind.as_str());
-                    violations.push(Violation { code, subject, description });
-                }
-                None => workloads.push(planned(&goal, workload, &verdict)),
-            }
-        }
-        if !violations.is_empty() {
-            return Err(violations);
-        }
+        let workloads = prospect::workloads(&goal, &fresh, allow_downtime)?;
         let leftovers = goal.leftovers();
         let (namespace, uid) = (name.to_owned(), meta.uid.clone());
         Ok(Entry { namespace, uid, before, after, workloads, leftovers })
-    }
-}
-
-fn obstacle(workload: &Workload, verdict: &Verdict) -> Option<(Code, String)> {
-    match verdict {
-        Verdict::Stuck(code, message) => Some((*code, message.clone())),
-        // Its next pods would wait for the obstacle too, so it is refused even while none is off.
-        Verdict::Rolling | Verdict::Restart => workload.obstacle.map(|obstacle| {
-            let (code, message) = rollout::describe_obstacle(obstacle);
-            (code, message.to_owned())
-        }),
-        Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => None,
-    }
-}
-
-fn planned(goal: &Goal<'_>, workload: &Workload, verdict: &Verdict) -> PlannedWorkload {
-    let off = goal.pods_of(workload).filter(|pod| !goal.on_target(pod)).count();
-    let spared = match verdict {
-        Verdict::Restart => None,
-        Verdict::Rolling if off > 0 => None,
-        Verdict::Rolling => Some("its pods are already on the target; its rollout is awaited"),
-        Verdict::Done => Some("its pods are already on the target"),
-        Verdict::OptedOut => Some("its pods are not injected"),
-        Verdict::ScaledToZero => Some("it has no replicas"),
-        Verdict::Stuck(..) => Some("it cannot be restarted"),
-    };
-    PlannedWorkload {
-        key: workload.key.clone(),
-        replicas: workload.desired,
-        pods_to_move: match verdict {
-            Verdict::OptedOut => 0,
-            _ => u32::try_from(off).unwrap_or(u32::MAX),
-        },
-        spared: spared.map(str::to_owned),
     }
 }
 
@@ -364,20 +340,23 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 fn findings(entry: &Entry) -> Vec<Finding> {
-    entry
-        .leftovers
-        .iter()
-        .map(|leftover| {
-            let code = match leftover.reason {
-                LeftoverReason::Job => Code::LeftoverJob,
-                LeftoverReason::CronJob => Code::LeftoverCronJob,
-                LeftoverReason::BarePod => Code::LeftoverBarePod,
-                LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
-            };
-            let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
-            Finding { code, object, message: explain(leftover) }
-        })
-        .collect()
+    let evicted = entry.workloads.iter().filter_map(|workload| {
+        let PlannedWorkload { kind, name, reason, .. } = workload;
+        let object = format!("{kind}/{}/{name}", entry.namespace);
+        let message = format!("{reason}; its pods are evicted one at a time");
+        Some(Finding { code: workload.code?, object, message })
+    });
+    let left = entry.leftovers.iter().map(|leftover| {
+        let code = match leftover.reason {
+            LeftoverReason::Job => Code::LeftoverJob,
+            LeftoverReason::CronJob => Code::LeftoverCronJob,
+            LeftoverReason::BarePod => Code::LeftoverBarePod,
+            LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
+        };
+        let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
+        Finding { code, object, message: explain(leftover) }
+    });
+    evicted.chain(left).collect()
 }
 
 fn explain(leftover: &Leftover) -> String {

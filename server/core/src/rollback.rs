@@ -27,7 +27,9 @@ pub fn rollback(
         match check(cluster, migration, m) {
             Ok((meta, namespace)) => {
                 let name = &m.namespace;
-                let place = Place { cluster, name, meta, namespace, target: &target };
+                let allow_downtime = migration.spec.allow_downtime;
+                let place =
+                    Place { cluster, name, meta, namespace, target: &target, allow_downtime };
                 match place.entry(m.after.clone(), m.before.clone()) {
                     Ok(entry) => entries.push(entry),
                     Err(found) => violations.extend(found),
@@ -43,6 +45,7 @@ pub fn rollback(
         source: migration.spec.target.clone(),
         target,
         rollout_timeout: migration.spec.rollout_timeout,
+        allow_downtime: migration.spec.allow_downtime,
         rollback_of: Some(migration.id.clone()),
         entries,
         findings: Vec::new(),

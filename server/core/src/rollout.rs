@@ -8,7 +8,7 @@ use crate::injection::Injection;
 use crate::label::Labels;
 use crate::migration::{Leftover, LeftoverReason, Move, parse_restart_id, restart_id};
 use crate::plane::Revision;
-use crate::pod::{Injected, Pod};
+use crate::pod::Pod;
 use crate::problem::Code;
 use crate::workload::{Obstacle, Workload};
 use std::collections::BTreeMap;
@@ -39,8 +39,60 @@ pub enum Verdict {
     Restart,
     /// Time: a rollout is under way.
     Rolling,
+    /// The eviction of its pods that are off the target, as a change of its template does not
+    /// replace them.
+    Evict(Why),
+    /// The eviction of the pods that this attempt made and that are off the target nevertheless.
+    Straggling,
     /// Help: a restart cannot bring it to the target.
     Stuck(Code, String),
+}
+
+/// Why pods are evicted instead of being replaced by a change of their template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The controller would not act on it.
+    Obstacle(Obstacle),
+    /// Somebody took the change back.
+    Reverted,
+    /// The template of this controller, by its kind, is not known.
+    Unknown(String),
+}
+
+impl Why {
+    /// The code under which a plan tells of it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Obstacle(Obstacle::Paused) => Code::WorkloadPaused,
+            Self::Obstacle(Obstacle::OnDelete) => Code::WorkloadOnDelete,
+            Self::Obstacle(Obstacle::Partition) => Code::WorkloadPartitioned,
+            Self::Obstacle(Obstacle::Owned(_)) => Code::WorkloadOwned,
+            Self::Reverted => Code::RestartReverted,
+            Self::Unknown(kind) if ["ReplicaSet", "ReplicationController"].contains(&&**kind) => {
+                Code::WorkloadBare
+            }
+            Self::Unknown(_) => Code::WorkloadUnknown,
+        }
+    }
+
+    /// The reason, for people.
+    pub fn tell(&self) -> String {
+        match self {
+            Self::Obstacle(Obstacle::Paused) => "its rollouts are paused".to_owned(),
+            Self::Obstacle(Obstacle::OnDelete) => "its update strategy is OnDelete".to_owned(),
+            Self::Obstacle(Obstacle::Partition) => {
+                "its update strategy has a partition".to_owned()
+            }
+            Self::Obstacle(Obstacle::Owned(owner)) => format!("`{owner}` writes its pod template"),
+            Self::Reverted => {
+                "somebody took the restart out of its pod template again".to_owned()
+            }
+            Self::Unknown(kind) if self.code() == Code::WorkloadBare => {
+                format!("a {kind} does not replace pods when its template changes")
+            }
+            Self::Unknown(kind) => format!("revshift does not know how a {kind} is restarted"),
+        }
+    }
 }
 
 impl Goal<'_> {
@@ -82,7 +134,12 @@ impl Goal<'_> {
         let off: Vec<&Pod> = pods.iter().copied().filter(|pod| !self.on_target(pod)).collect();
         if off.is_empty() {
             let there = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-            let complete = workload.rolled_out() && there >= workload.desired;
+            // One that does not roll may have pods of several templates for ever.
+            let rolled = match &workload.obstacle {
+                None => workload.rolled_out(),
+                Some(_) => workload.observed && workload.available >= workload.desired,
+            };
+            let complete = rolled && there >= workload.desired;
             return if complete { Verdict::Done } else { Verdict::Rolling };
         }
         if workload.baked_in {
@@ -100,20 +157,23 @@ impl Goal<'_> {
         migration: &str,
         rollback_of: Option<&str>,
     ) -> Verdict {
+        match &workload.obstacle {
+            // Whoever owns the template may be about to change it.
+            Some(Obstacle::Owned(_)) if workload.rolling() && rollback_of.is_none() => {
+                return Verdict::Rolling;
+            }
+            Some(obstacle) => return Verdict::Evict(Why::Obstacle(obstacle.clone())),
+            None => {}
+        }
         let asked = workload.restart.as_deref();
         if asked == Some(restart_id(migration, m.attempt).as_str()) {
-            return match off.iter().find(|pod| pod.restart.as_deref() == asked) {
-                Some(pod) => self.straggler(pod),
-                None => Verdict::Rolling,
-            };
+            let made = off.iter().any(|pod| pod.restart.as_deref() == asked);
+            return if made { Verdict::Straggling } else { Verdict::Rolling };
         }
+        // It is not written again in this attempt: whoever took it back would do so again.
         if m.restarts.get(&workload.key) == Some(&m.attempt) {
-            let message = "somebody took the restart out of its pod template again".to_owned();
-            return Verdict::Stuck(Code::RestartReverted, message);
-        }
-        if let Some(obstacle) = workload.obstacle {
-            let (code, message) = describe_obstacle(obstacle);
-            return Verdict::Stuck(code, message.to_owned());
+            let rolling = workload.rolling();
+            return if rolling { Verdict::Rolling } else { Verdict::Evict(Why::Reverted) };
         }
         let by = asked.and_then(parse_restart_id).map(|(migration, _)| migration);
         let replaced_anyway = !off.iter().any(|pod| pod.restart.as_deref() == asked);
@@ -126,21 +186,6 @@ impl Goal<'_> {
             // Somebody else's rollout is awaited before the workload is judged.
             Some(_) | None if workload.rolling() => Verdict::Rolling,
             Some(_) | None => Verdict::Restart,
-        }
-    }
-
-    /// A pod that this attempt created, and that is not on the target.
-    pub fn straggler(&self, pod: &Pod) -> Verdict {
-        let name = &pod.name;
-        match &pod.injected {
-            Injected::By(revision) => Verdict::Stuck(
-                Code::InjectedByOther,
-                format!("pod `{name}` was injected by `{revision}`, not by `{}`", self.target),
-            ),
-            Injected::No | Injected::Unknown => Verdict::Stuck(
-                Code::InjectionMissing,
-                format!("pod `{name}` has no sidecar of `{}`", self.target),
-            ),
         }
     }
 
@@ -170,39 +215,45 @@ impl Goal<'_> {
             .collect()
     }
 
-    /// Controllers with pods off the target that a rolling restart does not reach, and why.
-    pub fn unreachable(&self) -> BTreeMap<String, (Code, String)> {
+    /// Controllers whose template is not known, with pods off the target, and what they need.
+    pub fn strangers(&self) -> BTreeMap<Controller, Verdict> {
         let mut found = BTreeMap::new();
         for pod in self.off_target_pods() {
-            let Controller::Other { kind, name } = self.namespace.controller(pod) else {
+            let controller = self.namespace.controller(pod);
+            let Controller::Other { kind, .. } = &controller else {
                 continue;
             };
-            let (code, message) = match kind.as_str() {
-                "ReplicaSet" => (Code::WorkloadBare, "a ReplicaSet without a Deployment"),
-                "ReplicationController" => (Code::WorkloadBare, "a ReplicationController"),
-                "Rollout" => (Code::WorkloadUnknown, "an Argo Rollout"),
-                _ => (Code::WorkloadUnknown, "a controller that revshift does not know"),
+            let verdict = match self.injection_of(pod) {
+                Injection::By(revision) if revision == *self.target => {
+                    Verdict::Evict(Why::Unknown(kind.clone()))
+                }
+                other => {
+                    let message = format!("new pods would be {}", describe(&other));
+                    Verdict::Stuck(Code::InjectorMismatch, message)
+                }
             };
-            found.insert(format!("{kind}/{name}"), (code, format!("its pods belong to {message}")));
+            found.insert(controller, verdict);
         }
         found
     }
 
-    fn off_target_pods(&self) -> impl Iterator<Item = &Pod> {
-        self.namespace.pods.values().filter(|pod| !pod.terminating).filter(|pod| {
-            !self.on_target(pod)
-                && self.cluster.injection_of_pod(self.labels, self.namespace, pod)
-                    != Injection::None
-        })
+    /// Pods of a controller that are to be on the target and are not.
+    pub fn displaced_of(&self, controller: &Controller) -> impl Iterator<Item = &Pod> {
+        self.off_target_pods().filter(|pod| self.namespace.controller(pod) == *controller)
     }
-}
 
-/// Why a template cannot simply be rolled, for people.
-pub fn describe_obstacle(obstacle: Obstacle) -> (Code, &'static str) {
-    match obstacle {
-        Obstacle::Paused => (Code::WorkloadPaused, "its rollouts are paused"),
-        Obstacle::OnDelete => (Code::WorkloadOnDelete, "its update strategy is OnDelete"),
-        Obstacle::Partition => (Code::WorkloadPartitioned, "its update strategy has a partition"),
+    /// Whether `pod` is to be on the target and is not.
+    pub fn displaced(&self, pod: &Pod) -> bool {
+        !self.on_target(pod) && self.injection_of(pod) != Injection::None
+    }
+
+    fn injection_of(&self, pod: &Pod) -> Injection {
+        self.cluster.injection_of_pod(self.labels, self.namespace, pod)
+    }
+
+    fn off_target_pods(&self) -> impl Iterator<Item = &Pod> {
+        let pods = self.namespace.pods.values();
+        pods.filter(|pod| !pod.terminating).filter(|pod| self.displaced(pod))
     }
 }
 

@@ -82,8 +82,8 @@ pub struct Workload {
     pub complaints: Complaints,
 }
 
-/// Why a change of the pod template would not replace the pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a change of the pod template would not replace the pods; they are evicted instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// A Deployment with `spec.paused`.
     Paused,
@@ -91,6 +91,8 @@ pub enum Obstacle {
     OnDelete,
     /// A StatefulSet with a partition above 0.
     Partition,
+    /// Another controller, `kind/name`, writes the template and would take a change back.
+    Owned(String),
 }
 
 /// What a controller says of a rollout that does not go on, in its own words.

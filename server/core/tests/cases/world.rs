@@ -305,6 +305,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             source: rev(OLD),
             target: rev(NEW),
             rollout_timeout: Duration::from_mins(10),
+            allow_downtime: false,
             rollback_of: None,
             requester: "test".to_owned(),
             reason: String::new(),
