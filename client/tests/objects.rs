@@ -93,6 +93,7 @@ pub(crate) fn header(hash: &str) -> proto::PlanHeader {
         rollout_timeout: Some(pbjson_types::Duration { seconds: 5400, nanos: 0 }),
         entries: 1,
         waits_for: vec![],
+        allow_downtime: false,
     }
 }
 

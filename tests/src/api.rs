@@ -30,6 +30,7 @@ pub(crate) fn spec(namespaces: &[&str]) -> proto::MigrationSpec {
         target: "cp-v115x".to_owned(),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
         rollout_timeout: None,
+        allow_downtime: false,
     }
 }
 

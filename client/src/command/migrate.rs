@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// How long rollouts may make no progress, such as 90s or 1h30m [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     rollout_timeout: Option<Duration>,
+    /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
+    #[arg(long)]
+    allow_downtime: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -40,6 +43,7 @@ impl Args {
             target: self.to,
             namespaces: self.namespaces,
             rollout_timeout: self.rollout_timeout.map(Into::into),
+            allow_downtime: self.allow_downtime,
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await
     }

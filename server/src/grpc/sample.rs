@@ -19,6 +19,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             source: Revision("1-30".to_owned()),
             target: Revision("1-31".to_owned()),
             rollout_timeout: Duration::from_mins(10),
+            allow_downtime: false,
             rollback_of: None,
             requester: "somebody".to_owned(),
             reason: String::new(),

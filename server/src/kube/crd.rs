@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The label by which a shard names its migration.
 pub const MIGRATION_LABEL: &str = "revshift.dev/migration";
@@ -46,6 +46,9 @@ pub struct MigrationSpec {
     pub shards: u32,
     /// A move fails when its rollouts make no progress for so many milliseconds.
     pub rollout_timeout_ms: u64,
+    /// Whether the only ready pod of a workload may be evicted.
+    #[serde(default)]
+    pub allow_downtime: bool,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -220,6 +223,9 @@ pub struct MoveRecord {
     /// Workloads that were restarted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarts: Vec<RestartRecord>,
+    /// Controllers whose pods may be evicted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<EvictionsRecord>,
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
@@ -238,6 +244,24 @@ pub struct RestartRecord {
     pub name: String,
     /// Attempt in which it was restarted last.
     pub attempt: u32,
+}
+
+/// The evictions of one controller's pods.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EvictionsRecord {
+    /// The controller, as `kind/name`.
+    pub controller: String,
+    /// The attempt that they are of.
+    pub attempt: u32,
+    /// How many pods the controller had.
+    pub pods: u32,
+    /// Uids of its pods that were off the target.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub planned: BTreeSet<String>,
+    /// Uids of pods that came off the target afterwards.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stragglers: BTreeSet<String>,
 }
 
 /// Something that stays off the target.

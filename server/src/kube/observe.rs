@@ -48,12 +48,13 @@ pub fn namespace(object: &Namespace) -> Object {
 pub fn deployment(object: &Deployment) -> Object {
     let spec = object.spec.clone().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
+    let paused = spec.paused.unwrap_or_default().then_some(Obstacle::Paused);
     let workload = Workload {
         desired: count(spec.replicas.or(Some(1))),
         total: count(status.replicas),
         updated: count(status.updated_replicas),
         available: count(status.available_replicas),
-        obstacle: spec.paused.unwrap_or_default().then_some(Obstacle::Paused),
+        obstacle: paused.or_else(|| owned(&object.metadata)),
         complaints: complaints(&status),
         ..workload(
             WorkloadKind::Deployment,
@@ -75,7 +76,7 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
     let obstacle = match strategy.type_.as_deref() {
         Some("OnDelete") => Some(Obstacle::OnDelete),
         _ if partition > 0 => Some(Obstacle::Partition),
-        _ => None,
+        _ => owned(&object.metadata),
     };
     // Once a rollout is complete the controller makes the update revision the current one, and
     // counts its pods as current only.
@@ -106,13 +107,14 @@ pub fn daemon_set(object: &DaemonSet) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
     let on_delete = strategy.type_.as_deref() == Some("OnDelete");
+    let obstacle = on_delete.then_some(Obstacle::OnDelete);
     Object::Workload(
         Box::new(Workload {
             desired: count(Some(status.desired_number_scheduled)),
             total: count(Some(status.current_number_scheduled)),
             updated: count(status.updated_number_scheduled),
             available: count(status.number_available),
-            obstacle: on_delete.then_some(Obstacle::OnDelete),
+            obstacle: obstacle.or_else(|| owned(&object.metadata)),
             ..workload(
                 WorkloadKind::DaemonSet,
                 &object.metadata,
@@ -288,6 +290,13 @@ fn workload(
         template_manager: manager(meta, &path).or_else(|| manager(meta, &path[..2])),
         complaints: Complaints::default(),
     }
+}
+
+/// The controller that writes the workload itself, and with it its pod template.
+fn owned(meta: &ObjectMeta) -> Option<Obstacle> {
+    let mut owners = meta.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    Some(Obstacle::Owned(format!("{}/{}", owner.kind, owner.name)))
 }
 
 fn complaints(status: &DeploymentStatus) -> Complaints {

@@ -2,12 +2,12 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ControlRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
+    self, ControlRecord, EvictionsRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
     MoveRecord, ProblemRecord, RestartRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Control, Ended, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState, Move,
+    Control, Ended, Evictions, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState, Move,
     MoveState,
 };
 use revshift_core::plane::Revision;
@@ -48,6 +48,7 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         source: Revision(spec.source.clone()),
         target: Revision(spec.target.clone()),
         rollout_timeout: Duration::from_millis(spec.rollout_timeout_ms),
+        allow_downtime: spec.allow_downtime,
         rollback_of: spec.rollback_of.clone(),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -113,6 +114,7 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             m.started = record.started;
             m.relabelled = record.relabelled;
             m.restarts = record.restarts.iter().filter_map(restart).collect();
+            m.evictions = record.evictions.iter().map(evictions).collect();
         }
         moves.push(m);
     }
@@ -163,6 +165,7 @@ fn record(m: &Move) -> MoveRecord {
                 attempt: *attempt,
             })
             .collect(),
+        evictions: m.evictions.iter().map(evictions_record).collect(),
         leftovers,
         problem: problem.map(|problem| ProblemRecord {
             code: problem.code.as_str().to_owned(),
@@ -209,6 +212,26 @@ fn state(record: &MoveRecord) -> Result<MoveState, String> {
 fn restart(record: &RestartRecord) -> Option<(WorkloadKey, u32)> {
     let kind = WorkloadKind::of(&record.kind)?;
     Some((WorkloadKey { kind, name: record.name.clone() }, record.attempt))
+}
+
+fn evictions_record((controller, evictions): (&String, &Evictions)) -> EvictionsRecord {
+    EvictionsRecord {
+        controller: controller.clone(),
+        attempt: evictions.attempt,
+        pods: evictions.pods,
+        planned: evictions.planned.clone(),
+        stragglers: evictions.stragglers.clone(),
+    }
+}
+
+fn evictions(record: &EvictionsRecord) -> (String, Evictions) {
+    let evictions = Evictions {
+        attempt: record.attempt,
+        pods: record.pods,
+        planned: record.planned.clone(),
+        stragglers: record.stragglers.clone(),
+    };
+    (record.controller.clone(), evictions)
 }
 
 fn leftover_record(leftover: &Leftover) -> LeftoverRecord {

@@ -235,6 +235,7 @@ impl Store {
                 moves: count(moves),
                 shards: count(moves.div_ceil(MOVES_PER_SHARD)),
                 rollout_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+                allow_downtime: new.plan.allow_downtime,
                 rollback_of: new.plan.rollback_of.clone(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),

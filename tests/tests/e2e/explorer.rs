@@ -222,6 +222,7 @@ async fn create(bed: &SimulatedBed, address: &RefCell<Option<SimulatedReplica>>)
         target: NEW.to_owned(),
         namespaces: NAMESPACES.map(str::to_owned).to_vec(),
         rollout_timeout: None,
+        allow_downtime: false,
     };
     let request = proto::PlanMigrationRequest { spec: Some(spec.clone()) };
     let mut plan = client.plan_migration(request).await?.into_inner();

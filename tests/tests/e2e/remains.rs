@@ -35,6 +35,7 @@ async fn create(
         target: NEW.to_owned(),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
         rollout_timeout: None,
+        allow_downtime: false,
     };
     let request = proto::PlanMigrationRequest { spec: Some(spec.clone()) };
     let mut plan = client.plan_migration(request).await?.into_inner();

@@ -33,6 +33,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         end_time: migration.ended.as_ref().map(|ended| timestamp(ended.at)),
         counts: Some(counts(migration.counts())),
         final_sequence: migration.ended.as_ref().map_or(0, |ended| ended.sequence),
+        allow_downtime: spec.allow_downtime,
     }
 }
 
@@ -55,6 +56,13 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         kind: workload.kind.as_str().to_owned(),
         name: workload.name.clone(),
         attempt: *attempt,
+        method: proto::restart::Method::Roll.into(),
+    });
+    let evictions = m.evictions.iter().map(|(controller, evictions)| {
+        let (kind, name) = controller.split_once('/').unwrap_or(("", controller));
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let method = proto::restart::Method::Evict.into();
+        proto::Restart { kind, name, attempt: evictions.attempt, method }
     });
     proto::Move {
         namespace: m.namespace.clone(),
@@ -68,7 +76,7 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         problem: problem.map(self::problem),
         labels_before: m.before.entries().into_iter().collect(),
         labels_after: m.after.entries().into_iter().collect(),
-        restarts: restarts.collect(),
+        restarts: restarts.chain(evictions).collect(),
         leftovers: leftovers.iter().map(leftover).collect(),
     }
 }

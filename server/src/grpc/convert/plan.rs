@@ -4,7 +4,7 @@ use super::duration;
 use super::migration::{leftover, migration};
 use crate::control::Planned;
 use crate::published::Stored;
-use revshift_core::plan::{Entry, Finding, Plan, PlannedWorkload};
+use revshift_core::plan::{Entry, Finding, Method, Plan, PlannedWorkload};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::plan_migration_response::Part;
 use std::collections::BTreeSet;
@@ -38,6 +38,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         rollout_timeout: migration.rollout_timeout,
         entries: migration.moves_total,
         waits_for: migration.waiting_for.clone(),
+        allow_downtime: migration.allow_downtime,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -59,6 +60,7 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         rollout_timeout: Some(duration(plan.rollout_timeout)),
         entries: u32::try_from(plan.entries.len()).unwrap_or(u32::MAX),
         waits_for: waits_for.iter().cloned().collect(),
+        allow_downtime: plan.allow_downtime,
     }
 }
 
@@ -74,17 +76,18 @@ fn entry(entry: Entry) -> proto::PlanEntry {
 }
 
 fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
-    let action = match workload.spared {
-        None => proto::plan_workload::Action::Roll,
-        Some(_) => proto::plan_workload::Action::None,
+    let action = match workload.method {
+        Some(Method::Roll) => proto::plan_workload::Action::Roll,
+        Some(Method::Evict) => proto::plan_workload::Action::Evict,
+        None => proto::plan_workload::Action::None,
     };
     proto::PlanWorkload {
-        kind: workload.key.kind.as_str().to_owned(),
-        name: workload.key.name,
+        kind: workload.kind,
+        name: workload.name,
         replicas: workload.replicas,
         pods_to_move: workload.pods_to_move,
         action: action.into(),
-        reason: workload.spared.unwrap_or_default(),
+        reason: workload.reason,
     }
 }
 

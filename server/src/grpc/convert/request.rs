@@ -85,6 +85,7 @@ impl Fields {
                 target: String::new(),
                 namespaces: Vec::new(),
                 rollout_timeout: ROLLOUT_TIMEOUT,
+                allow_downtime: false,
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
@@ -93,6 +94,7 @@ impl Fields {
             target: spec.target,
             namespaces: spec.namespaces,
             rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
+            allow_downtime: spec.allow_downtime,
         };
         self.0.extend(plan::check_fields(&request));
         request
@@ -207,6 +209,7 @@ mod tests {
             target: "1-31".to_owned(),
             namespaces: vec!["shop".to_owned()],
             rollout_timeout: None,
+            allow_downtime: false,
         }
     }
 
@@ -229,6 +232,7 @@ mod tests {
             target: "1-31".to_owned(),
             namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
             rollout_timeout: Some(well_known::Duration { seconds: -1, nanos: 0 }),
+            allow_downtime: false,
         };
         let request = proto::CreateMigrationRequest {
             spec: Some(spec),

@@ -48,6 +48,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             moves,
             shards,
             rollout_timeout_ms: 1500,
+            allow_downtime: true,
             rollback_of: Some("m-0".to_owned()),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
