@@ -72,8 +72,9 @@ pub(crate) async fn namespaces_that_cannot_be_moved_are_refused(bed: &dyn Bed) -
     session.end_with(&["good", "bare-ns", "elsewhere", "tagged", "enabled"]).await
 }
 
-/// Workloads that a changed pod template does not move; each is named with its own reason.
-pub(crate) async fn workloads_that_cannot_be_rolled_are_refused(bed: &dyn Bed) -> Result<()> {
+/// Workloads that a changed pod template does not move and that have only one pod; each is named
+/// with its own reason.
+pub(crate) async fn workloads_that_would_be_interrupted_are_refused(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
     namespace(&client, "stiff", &[("istio.io/rev", OLD)]).await?;
     create::<Deployment>(&client, deployment("stiff", "paused", 1)).await?;
@@ -98,12 +99,13 @@ pub(crate) async fn workloads_that_cannot_be_rolled_are_refused(bed: &dyn Bed) -
     let session = Session::start(bed).await?;
     let untouched = Untouched::note(&session, &["stiff"]).await?;
     let words = [
-        "RS1101 Deployment/stiff/paused",
-        "RS1102 StatefulSet/stiff/on-delete",
-        "RS1103 StatefulSet/stiff/partition",
-        "RS1102 DaemonSet/stiff/agent",
-        "RS1104 ReplicaSet/stiff/lonely",
-        "RS1105 ConfigMap/stiff/stranger",
+        "RS1107 Deployment/stiff/paused: its rollouts are paused",
+        "RS1107 StatefulSet/stiff/on-delete: its update strategy is OnDelete",
+        "RS1107 StatefulSet/stiff/partition: its update strategy has a partition",
+        "RS1107 DaemonSet/stiff/agent: its update strategy is OnDelete",
+        "RS1107 ReplicaSet/stiff/lonely: a ReplicaSet does not replace pods",
+        "RS1107 ConfigMap/stiff/stranger: revshift does not know how a ConfigMap",
+        "--allow-downtime",
     ];
     migrate_refused(&session, &["stiff"], &words).await?;
     untouched.expect(&session).await?;

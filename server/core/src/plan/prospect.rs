@@ -113,7 +113,10 @@ fn evicted(planned: PlannedWorkload, why: &Why) -> PlannedWorkload {
 }
 
 fn needs_downtime(why: &Why) -> (Code, String) {
-    let message = format!("{}, and evicting its only pod would interrupt it", why.tell());
+    let message = format!(
+        "{}, and evicting its only pod would interrupt it: scale it to two, or pass --allow-downtime",
+        why.tell()
+    );
     (Code::WorkloadNeedsDowntime, message)
 }
 
