@@ -129,7 +129,8 @@ impl<'a> Round<'a> {
                 Turn::Stuck(Code::RestartReverted, message.to_owned())
             }
             Verdict::Evict(why) => {
-                let message = format!("{}, and evicting its only pod would interrupt it", why.tell());
+                let message =
+                    format!("{}, and evicting its only pod would interrupt it", why.tell());
                 Turn::Stuck(Code::WorkloadNeedsDowntime, message)
             }
             _ => {

@@ -80,13 +80,9 @@ impl Why {
         match self {
             Self::Obstacle(Obstacle::Paused) => "its rollouts are paused".to_owned(),
             Self::Obstacle(Obstacle::OnDelete) => "its update strategy is OnDelete".to_owned(),
-            Self::Obstacle(Obstacle::Partition) => {
-                "its update strategy has a partition".to_owned()
-            }
+            Self::Obstacle(Obstacle::Partition) => "its update strategy has a partition".to_owned(),
             Self::Obstacle(Obstacle::Owned(owner)) => format!("`{owner}` writes its pod template"),
-            Self::Reverted => {
-                "somebody took the restart out of its pod template again".to_owned()
-            }
+            Self::Reverted => "somebody took the restart out of its pod template again".to_owned(),
             Self::Unknown(kind) if self.code() == Code::WorkloadBare => {
                 format!("a {kind} does not replace pods when its template changes")
             }
@@ -146,47 +142,7 @@ impl Goal<'_> {
             let message = "its pod template carries a sidecar of its own".to_owned();
             return Verdict::Stuck(Code::WorkloadBakedIn, message);
         }
-        self.judge_off_target(workload, &off, m, migration, rollback_of)
-    }
-
-    fn judge_off_target(
-        &self,
-        workload: &Workload,
-        off: &[&Pod],
-        m: &Move,
-        migration: &str,
-        rollback_of: Option<&str>,
-    ) -> Verdict {
-        match &workload.obstacle {
-            // Whoever owns the template may be about to change it.
-            Some(Obstacle::Owned(_)) if workload.rolling() && rollback_of.is_none() => {
-                return Verdict::Rolling;
-            }
-            Some(obstacle) => return Verdict::Evict(Why::Obstacle(obstacle.clone())),
-            None => {}
-        }
-        let asked = workload.restart.as_deref();
-        if asked == Some(restart_id(migration, m.attempt).as_str()) {
-            let made = off.iter().any(|pod| pod.restart.as_deref() == asked);
-            return if made { Verdict::Straggling } else { Verdict::Rolling };
-        }
-        // It is not written again in this attempt: whoever took it back would do so again.
-        if m.restarts.get(&workload.key) == Some(&m.attempt) {
-            let rolling = workload.rolling();
-            return if rolling { Verdict::Rolling } else { Verdict::Evict(Why::Reverted) };
-        }
-        let by = asked.and_then(parse_restart_id).map(|(migration, _)| migration);
-        let replaced_anyway = !off.iter().any(|pod| pod.restart.as_deref() == asked);
-        match by {
-            // A rollout of an earlier attempt is still on its way.
-            Some(by) if by == migration && replaced_anyway => Verdict::Rolling,
-            Some(by) if by == migration => Verdict::Restart,
-            // What a rollback undoes need not end first: it may never end.
-            Some(_) | None if rollback_of.is_some() => Verdict::Restart,
-            // Somebody else's rollout is awaited before the workload is judged.
-            Some(_) | None if workload.rolling() => Verdict::Rolling,
-            Some(_) | None => Verdict::Restart,
-        }
+        judge_off_target(workload, &off, m, migration, rollback_of)
     }
 
     /// What stays off the target until it ends by itself or is replaced.
@@ -254,6 +210,46 @@ impl Goal<'_> {
     fn off_target_pods(&self) -> impl Iterator<Item = &Pod> {
         let pods = self.namespace.pods.values();
         pods.filter(|pod| !pod.terminating).filter(|pod| self.displaced(pod))
+    }
+}
+
+/// What a workload needs that has pods off the target.
+fn judge_off_target(
+    workload: &Workload,
+    off: &[&Pod],
+    m: &Move,
+    migration: &str,
+    rollback_of: Option<&str>,
+) -> Verdict {
+    match &workload.obstacle {
+        // Whoever owns the template may be about to change it.
+        Some(Obstacle::Owned(_)) if workload.rolling() && rollback_of.is_none() => {
+            return Verdict::Rolling;
+        }
+        Some(obstacle) => return Verdict::Evict(Why::Obstacle(obstacle.clone())),
+        None => {}
+    }
+    let asked = workload.restart.as_deref();
+    if asked == Some(restart_id(migration, m.attempt).as_str()) {
+        let made = off.iter().any(|pod| pod.restart.as_deref() == asked);
+        return if made { Verdict::Straggling } else { Verdict::Rolling };
+    }
+    // It is not written again in this attempt: whoever took it back would do so again.
+    if m.restarts.get(&workload.key) == Some(&m.attempt) {
+        let rolling = workload.rolling();
+        return if rolling { Verdict::Rolling } else { Verdict::Evict(Why::Reverted) };
+    }
+    let by = asked.and_then(parse_restart_id).map(|(migration, _)| migration);
+    let replaced_anyway = !off.iter().any(|pod| pod.restart.as_deref() == asked);
+    match by {
+        // A rollout of an earlier attempt is still on its way.
+        Some(by) if by == migration && replaced_anyway => Verdict::Rolling,
+        Some(by) if by == migration => Verdict::Restart,
+        // What a rollback undoes need not end first: it may never end.
+        Some(_) | None if rollback_of.is_some() => Verdict::Restart,
+        // Somebody else's rollout is awaited before the workload is judged.
+        Some(_) | None if workload.rolling() => Verdict::Rolling,
+        Some(_) | None => Verdict::Restart,
     }
 }
 

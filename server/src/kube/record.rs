@@ -2,13 +2,13 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ControlRecord, EvictionsRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
-    MoveRecord, ProblemRecord, RestartRecord,
+    self, ControlRecord, EvictionsRecord, LabelRecord, LeftoverRecord, MigrationShard,
+    MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Control, Ended, Evictions, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState, Move,
-    MoveState,
+    Control, Ended, Evictions, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState,
+    Move, MoveState,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};

@@ -3,8 +3,8 @@
 use crate::api::MoveState;
 use crate::bed::Bed;
 use crate::cluster::{
-    NEW, OLD, application, create, daemon_set, deployment, edit, expect_injected,
-    held_application, injected, injected_by, namespace, pods, ready, stateful_set, until_injected,
+    NEW, OLD, application, create, daemon_set, deployment, edit, expect_injected, held_application,
+    injected, injected_by, namespace, pods, ready, stateful_set, until_injected,
 };
 use crate::history::History;
 use crate::mesh;
@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt};
+use revshift_proto::v1 as proto;
 use revshift_proto::v1::restart::Method;
 use serde_json::{Value, json};
 
@@ -172,7 +173,7 @@ pub(crate) async fn a_restart_that_is_taken_back_becomes_evictions(bed: &dyn Bed
     session.until_state(&id, "SUCCEEDED").await?;
     until_injected(bed, "taken", NEW, 2).await?;
     let m = session.a_move(&id, "taken").await?;
-    let methods: Vec<Method> = m.restarts.iter().map(|restart| restart.method()).collect();
+    let methods: Vec<Method> = m.restarts.iter().map(proto::Restart::method).collect();
     ensure!(m.attempt == 1 && methods == [Method::Roll, Method::Evict], "{m:?}");
     session.end_with(&["taken"]).await
 }
@@ -192,7 +193,7 @@ pub(crate) async fn a_straggler_is_evicted(bed: &dyn Bed) -> Result<()> {
     session.until_state(&id, "SUCCEEDED").await?;
     until_injected(bed, "strays", NEW, 2).await?;
     let m = session.a_move(&id, "strays").await?;
-    let methods: Vec<Method> = m.restarts.iter().map(|restart| restart.method()).collect();
+    let methods: Vec<Method> = m.restarts.iter().map(proto::Restart::method).collect();
     ensure!(m.attempt == 1 && methods == [Method::Roll, Method::Evict], "{m:?}");
     session.end_with(&["strays"]).await
 }
@@ -258,13 +259,13 @@ async fn owned_deployment(client: &Client, namespace: &str) -> Result<Value> {
         "metadata": { "name": "operator", "namespace": namespace },
     });
     let owner = create::<ConfigMap>(client, owner).await?;
-    let mut owned = deployment(namespace, "web", 2);
-    owned["metadata"]["ownerReferences"] = json!([{
+    let mut made = deployment(namespace, "web", 2);
+    made["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "name": "operator",
         "uid": owner.uid(),
         "controller": true,
     }]);
-    Ok(owned)
+    Ok(made)
 }

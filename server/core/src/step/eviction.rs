@@ -116,7 +116,7 @@ impl<'a> Step<'a> {
                 scratch.withheld.remove(&label);
             }
             match turn {
-                Turn::Over | Turn::Await => wake = sooner(wake, again),
+                Turn::Over | Turn::Await => wake = Some(sooner(wake, again)),
                 Turn::Linger => lingers = true,
                 Turn::Record(evictions) => {
                     let next = next.get_or_insert_with(|| self.m.clone());
@@ -133,7 +133,7 @@ impl<'a> Step<'a> {
         }
         if lingers {
             let from = *scratch.straggling_from.get_or_insert(now);
-            wake = sooner(wake, from + LINGER);
+            wake = Some(sooner(wake, from + LINGER));
         }
         if let Some(next) = next {
             return Err(commit(next));
@@ -158,6 +158,6 @@ impl<'a> Step<'a> {
     }
 }
 
-fn sooner(wake: Option<Duration>, than: Duration) -> Option<Duration> {
-    Some(wake.map_or(than, |wake| wake.min(than)))
+fn sooner(wake: Option<Duration>, than: Duration) -> Duration {
+    wake.map_or(than, |wake| wake.min(than))
 }

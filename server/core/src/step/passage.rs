@@ -218,7 +218,10 @@ impl<'a> Step<'a> {
         commit(self.m.enter(state, self.facts.wall))
     }
 
-    pub(super) fn workloads(&self, goal: &Goal<'a>) -> impl Iterator<Item = (&'a Workload, Verdict)> {
+    pub(super) fn workloads(
+        &self,
+        goal: &Goal<'a>,
+    ) -> impl Iterator<Item = (&'a Workload, Verdict)> {
         let Self { order, m, namespace, .. } = *self;
         let rollback_of = order.spec.rollback_of.as_deref();
         let goal = *goal;

@@ -48,13 +48,11 @@ impl<'a> Step<'a> {
         match &scratch.inspection {
             Some(look) if look.at >= from => {
                 let pods: Vec<&InspectedPod> = self.inspected(subject, look).collect();
-                let Subject { workload, .. } = subject;
-                let cause = match workload {
-                    Some(workload) => diagnosis::cause(&self.m.namespace, workload, &pods, look),
-                    None => {
-                        let (namespace, label) = (&self.m.namespace, subject.label());
-                        diagnosis::cause_of_pods(namespace, &label, &pods, look)
-                    }
+                let namespace = &self.m.namespace;
+                let cause = if let Some(workload) = subject.workload {
+                    diagnosis::cause(namespace, workload, &pods, look)
+                } else {
+                    diagnosis::cause_of_pods(namespace, &subject.label(), &pods, look)
                 };
                 self.fail(cause.code, cause.object, cause.message)
             }

@@ -79,13 +79,15 @@ impl<'a> Step<'a> {
             let enough = pods.len() >= usize::try_from(workload.desired).unwrap_or(usize::MAX);
             (!enough || !pods.iter().all(good)).then_some(subject)
         });
-        workload.or_else(|| self.evicted(look).find(|subject| {
-            let label = subject.controller.label().unwrap_or_default();
-            let had = self.m.evictions_of(&label).map_or(0, |evictions| evictions.pods);
-            let pods: Vec<&InspectedPod> = self.inspected(subject, look).collect();
-            let enough = pods.len() >= usize::try_from(had).unwrap_or(usize::MAX);
-            !enough || !pods.iter().all(good)
-        }))
+        workload.or_else(|| {
+            self.evicted(look).find(|subject| {
+                let label = subject.controller.label().unwrap_or_default();
+                let had = self.m.evictions_of(&label).map_or(0, |evictions| evictions.pods);
+                let pods: Vec<&InspectedPod> = self.inspected(subject, look).collect();
+                let enough = pods.len() >= usize::try_from(had).unwrap_or(usize::MAX);
+                !enough || !pods.iter().all(good)
+            })
+        })
     }
 
     /// Controllers whose template is not known and whose pods were evicted in this attempt.

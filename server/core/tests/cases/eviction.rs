@@ -105,8 +105,7 @@ fn the_only_pod_goes_only_where_that_is_allowed() {
 
 #[test]
 fn a_straggler_is_evicted_once_and_a_second_one_fails_the_move() {
-    for (injected, code) in
-        [(old(), Code::InjectedByOther), (Injected::No, Code::InjectionMissing)]
+    for (injected, code) in [(old(), Code::InjectedByOther), (Injected::No, Code::InjectionMissing)]
     {
         let mut story = Story::relabelled(MoveState::Restarting);
         story.roll(&new());

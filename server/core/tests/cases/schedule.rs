@@ -200,7 +200,7 @@ fn run(schedule: &[u8], workloads: &[(&str, Shape, u32)]) -> Result<(), TestCase
 
 fn schedules() -> u32 {
     let asked = std::env::var("REVSHIFT_SCHEDULES").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or(20_000)
+    asked.unwrap_or(10_000)
 }
 
 proptest! {

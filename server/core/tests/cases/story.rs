@@ -126,7 +126,8 @@ impl Story {
         let pods = content.pods.values().map(|pod| InspectedPod {
             pod: pod.clone(),
             ready: ready(pod),
-            trouble: (!ready(pod)).then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
+            trouble: (!ready(pod))
+                .then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
         });
         self.scratch.inspection =
             Some(Inspection { at: self.elapsed, pods: pods.collect(), warnings: Vec::new() });

@@ -106,7 +106,7 @@ impl Truth {
             name,
             template_hash,
         };
-        let ordinal = (0..).find(|n| !self.pods.contains_key(&format!("{name}-{n}"))).unwrap();
+        let ordinal = (0..100).find(|n| !self.pods.contains_key(&format!("{name}-{n}"))).unwrap();
         let (pod, owner) = match real.shape {
             Shape::Rolls => {
                 let pod = format!("{name}-{hash}-{}", self.created);
@@ -218,11 +218,8 @@ impl Truth {
         };
         let owner = found.owner.clone();
         let mine = self.pods.values().filter(|pod| pod.owner == owner);
-        let others: BTreeSet<bool> = mine
-            .clone()
-            .filter(|pod| pod.pod.uid != uid)
-            .map(|pod| pod.ready)
-            .collect();
+        let others: BTreeSet<bool> =
+            mine.clone().filter(|pod| pod.pod.uid != uid).map(|pod| pod.ready).collect();
         let full = mine.count() >= self.workloads[&owner].workload.desired as usize;
         // While a Deployment rolls its pods come and go by themselves.
         let rolls = self.workloads[&owner].shape == Shape::Rolls;
