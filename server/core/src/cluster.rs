@@ -58,6 +58,8 @@ pub struct NamespaceMeta {
     pub lock: Option<Lock>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether its owner wants it left alone.
+    pub skip: bool,
     /// Field manager that last wrote `istio.io/rev`, where the object tells.
     pub label_manager: Option<String>,
 }

@@ -168,6 +168,8 @@ pub enum LeftoverReason {
     BarePod,
     /// Uses the target when it is scaled up.
     ScaledToZero,
+    /// Its owner wants it left alone.
+    Skipped,
 }
 
 /// Where a migration stands; follows from its control, its moves and what it waits for.

@@ -4,7 +4,7 @@ mod prospect;
 
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
-use crate::label::InjectionLabels;
+use crate::label::{self, InjectionLabels};
 use crate::migration::{Leftover, LeftoverReason, Move};
 use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
@@ -241,6 +241,13 @@ impl Place<'_> {
         after: InjectionLabels,
     ) -> Result<Entry, Vec<Violation>> {
         let Self { cluster, name, meta, namespace, target, allow_downtime } = *self;
+        if meta.skip {
+            return Err(vec![Violation {
+                code: Code::NamespaceSkipped,
+                subject: format!("Namespace/{name}"),
+                description: format!("its annotation {} wants it left alone", label::SKIP),
+            }]);
+        }
         let mut labels = meta.labels.clone();
         rollout_labels(&mut labels, &after);
         let injection =
@@ -352,6 +359,7 @@ fn findings(entry: &Entry) -> Vec<Finding> {
             LeftoverReason::CronJob => Code::LeftoverCronJob,
             LeftoverReason::BarePod => Code::LeftoverBarePod,
             LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
+            LeftoverReason::Skipped => Code::LeftoverSkipped,
         };
         let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
         Finding { code, object, message: explain(leftover) }
@@ -366,6 +374,9 @@ fn explain(leftover: &Leftover) -> String {
         LeftoverReason::CronJob => format!("{pods} pods of its present run keep their sidecar"),
         LeftoverReason::BarePod => "it has no controller that would replace it".to_owned(),
         LeftoverReason::ScaledToZero => "it has no replicas to restart".to_owned(),
+        LeftoverReason::Skipped => {
+            format!("its owner wants it left alone: {pods} pods keep their sidecar")
+        }
     }
 }
 

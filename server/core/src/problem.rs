@@ -50,6 +50,8 @@ codes! {
     /// The namespace is injected through `istio-injection`.
     NamespaceByInjection = "RS1005",
         "this version moves no namespaces labelled with istio-injection: replace it by istio.io/rev";
+    /// The namespace's owner wants revshift to leave it alone.
+    NamespaceSkipped = "RS1006", "leave it out, or take its annotation revshift.dev/skip away";
     /// A Deployment is paused.
     WorkloadPaused = "RS1101", "nothing: its pods are evicted one at a time";
     /// A workload is only updated when its pods are deleted.
@@ -75,6 +77,8 @@ codes! {
     LeftoverBarePod = "RS1203", "recreate it by hand";
     /// A workload without replicas uses the target when it is scaled up.
     LeftoverScaledToZero = "RS1204", "nothing: its next pods are on the target";
+    /// The workload's owner wants revshift to leave it alone.
+    LeftoverSkipped = "RS1205", "nothing: its annotation revshift.dev/skip asks for it";
     /// The plan moves nothing back: the labels were the same before.
     RollbackNothing = "RS1301", "that migration only restarted it: its label was already the target's";
     /// The migration did not move the namespace.

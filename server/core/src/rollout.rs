@@ -10,7 +10,7 @@ use crate::migration::{Leftover, LeftoverReason, Move, parse_restart_id, restart
 use crate::plane::Revision;
 use crate::pod::Pod;
 use crate::problem::Code;
-use crate::workload::{Obstacle, Workload};
+use crate::workload::{Obstacle, Workload, WorkloadKey};
 use std::collections::BTreeMap;
 
 /// Which namespace is to be on which plane, by whom.
@@ -31,7 +31,7 @@ pub struct Goal<'a> {
 pub enum Verdict {
     /// Nothing: every pod is on the target and rolled out.
     Done,
-    /// Nothing: its pods are not to be injected.
+    /// Nothing: its pods are not to be injected, or its owner wants it left alone.
     OptedOut,
     /// Nothing now: it has no replicas.
     ScaledToZero,
@@ -66,6 +66,7 @@ impl Why {
             Self::Obstacle(Obstacle::Paused) => Code::WorkloadPaused,
             Self::Obstacle(Obstacle::OnDelete) => Code::WorkloadOnDelete,
             Self::Obstacle(Obstacle::Partition) => Code::WorkloadPartitioned,
+            Self::Obstacle(Obstacle::Skipped) => Code::LeftoverSkipped,
             Self::Obstacle(Obstacle::Owned(_)) => Code::WorkloadOwned,
             Self::Reverted => Code::RestartReverted,
             Self::Unknown(kind) if ["ReplicaSet", "ReplicationController"].contains(&&**kind) => {
@@ -81,6 +82,7 @@ impl Why {
             Self::Obstacle(Obstacle::Paused) => "its rollouts are paused".to_owned(),
             Self::Obstacle(Obstacle::OnDelete) => "its update strategy is OnDelete".to_owned(),
             Self::Obstacle(Obstacle::Partition) => "its update strategy has a partition".to_owned(),
+            Self::Obstacle(Obstacle::Skipped) => "its owner wants it left alone".to_owned(),
             Self::Obstacle(Obstacle::Owned(owner)) => format!("`{owner}` writes its pod template"),
             Self::Reverted => "somebody took the restart out of its pod template again".to_owned(),
             Self::Unknown(kind) if self.code() == Code::WorkloadBare => {
@@ -115,6 +117,9 @@ impl Goal<'_> {
         migration: &str,
         rollback_of: Option<&str>,
     ) -> Verdict {
+        if workload.skipped() {
+            return Verdict::OptedOut;
+        }
         let pods: Vec<&Pod> = self.pods_of(workload).collect();
         match self.cluster.injection(self.labels, workload) {
             Injection::By(revision) if revision == *self.target => {}
@@ -153,13 +158,17 @@ impl Goal<'_> {
                 Controller::Job(name) => (LeftoverReason::Job, "Job", name),
                 Controller::CronJob(name) => (LeftoverReason::CronJob, "CronJob", name),
                 Controller::Nobody => (LeftoverReason::BarePod, "Pod", pod.name.clone()),
+                Controller::Workload(key) if self.skips(&key) => {
+                    (LeftoverReason::Skipped, key.kind.as_str(), key.name)
+                }
                 Controller::Workload(_) | Controller::Other { .. } => continue,
             };
             *leftovers.entry((reason, kind.to_owned(), name)).or_default() += 1;
         }
         for workload in self.namespace.workloads.values() {
             let injected = self.cluster.injection(self.labels, workload) != Injection::None;
-            if workload.desired == 0 && injected && self.pods_of(workload).next().is_none() {
+            let wanted = injected && !workload.skipped();
+            if workload.desired == 0 && wanted && self.pods_of(workload).next().is_none() {
                 let kind = workload.key.kind.as_str().to_owned();
                 let key = (LeftoverReason::ScaledToZero, kind, workload.key.name.clone());
                 leftovers.insert(key, 0);
@@ -201,6 +210,10 @@ impl Goal<'_> {
     /// Whether `pod` is to be on the target and is not.
     pub fn displaced(&self, pod: &Pod) -> bool {
         !self.on_target(pod) && self.injection_of(pod) != Injection::None
+    }
+
+    fn skips(&self, key: &WorkloadKey) -> bool {
+        self.namespace.workloads.get(key).is_some_and(Workload::skipped)
     }
 
     fn injection_of(&self, pod: &Pod) -> Injection {

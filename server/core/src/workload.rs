@@ -91,6 +91,8 @@ pub enum Obstacle {
     OnDelete,
     /// A StatefulSet with a partition above 0.
     Partition,
+    /// Its owner wants it left alone: nothing is done to it at all.
+    Skipped,
     /// Another controller, `kind/name`, writes the template and would take a change back.
     Owned(String),
 }
@@ -105,6 +107,11 @@ pub struct Complaints {
 }
 
 impl Workload {
+    /// Whether its owner wants it left alone.
+    pub fn skipped(&self) -> bool {
+        self.obstacle == Some(Obstacle::Skipped)
+    }
+
     /// Whether the controller still replaces pods by those of the current template. A workload that
     /// is merely not available rolls no more than a healthy one.
     pub fn rolling(&self) -> bool {

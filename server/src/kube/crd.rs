@@ -268,7 +268,7 @@ pub struct EvictionsRecord {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftoverRecord {
-    /// JOB, CRON_JOB, BARE_POD or SCALED_TO_ZERO.
+    /// JOB, CRON_JOB, BARE_POD, SCALED_TO_ZERO or SKIPPED.
     pub reason: String,
     /// Kind of the object.
     pub kind: String,

@@ -40,6 +40,7 @@ pub fn namespace(object: &Namespace) -> Object {
         labels: meta.labels.clone().unwrap_or_default(),
         lock: lock.map(|text| read_lock(text)),
         terminating,
+        skip: skipped(meta),
         label_manager: manager(meta, &["f:metadata", "f:labels", "f:istio.io/rev"]),
     })
 }
@@ -54,7 +55,7 @@ pub fn deployment(object: &Deployment) -> Object {
         total: count(status.replicas),
         updated: count(status.updated_replicas),
         available: count(status.available_replicas),
-        obstacle: paused.or_else(|| owned(&object.metadata)),
+        obstacle: obstacle(&object.metadata, paused),
         complaints: complaints(&status),
         ..workload(
             WorkloadKind::Deployment,
@@ -73,10 +74,10 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
     let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
-    let obstacle = match strategy.type_.as_deref() {
+    let own = match strategy.type_.as_deref() {
         Some("OnDelete") => Some(Obstacle::OnDelete),
         _ if partition > 0 => Some(Obstacle::Partition),
-        _ => owned(&object.metadata),
+        _ => None,
     };
     // Once a rollout is complete the controller makes the update revision the current one, and
     // counts its pods as current only.
@@ -89,7 +90,7 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
             total: count(Some(status.replicas)),
             updated: count(updated),
             available: count(status.available_replicas.or(status.ready_replicas)),
-            obstacle,
+            obstacle: obstacle(&object.metadata, own),
             ..workload(
                 WorkloadKind::StatefulSet,
                 &object.metadata,
@@ -107,14 +108,14 @@ pub fn daemon_set(object: &DaemonSet) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
     let on_delete = strategy.type_.as_deref() == Some("OnDelete");
-    let obstacle = on_delete.then_some(Obstacle::OnDelete);
+    let own = on_delete.then_some(Obstacle::OnDelete);
     Object::Workload(
         Box::new(Workload {
             desired: count(Some(status.desired_number_scheduled)),
             total: count(Some(status.current_number_scheduled)),
             updated: count(status.updated_number_scheduled),
             available: count(status.number_available),
-            obstacle: obstacle.or_else(|| owned(&object.metadata)),
+            obstacle: obstacle(&object.metadata, own),
             ..workload(
                 WorkloadKind::DaemonSet,
                 &object.metadata,
@@ -292,11 +293,22 @@ fn workload(
     }
 }
 
-/// The controller that writes the workload itself, and with it its pod template.
-fn owned(meta: &ObjectMeta) -> Option<Obstacle> {
-    let mut owners = meta.owner_references.iter().flatten();
-    let owner = owners.find(|owner| owner.controller == Some(true))?;
-    Some(Obstacle::Owned(format!("{}/{}", owner.kind, owner.name)))
+/// What keeps a change of the pod template from replacing pods: its owner's wish, `own` of its kind, or
+/// a controller that writes the workload itself.
+fn obstacle(meta: &ObjectMeta, own: Option<Obstacle>) -> Option<Obstacle> {
+    if skipped(meta) {
+        return Some(Obstacle::Skipped);
+    }
+    own.or_else(|| {
+        let mut owners = meta.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true))?;
+        Some(Obstacle::Owned(format!("{}/{}", owner.kind, owner.name)))
+    })
+}
+
+fn skipped(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations.and_then(|all| all.get(label::SKIP)).is_some_and(|value| value == "true")
 }
 
 fn complaints(status: &DeploymentStatus) -> Complaints {

@@ -240,6 +240,7 @@ fn leftover_record(leftover: &Leftover) -> LeftoverRecord {
         LeftoverReason::CronJob => "CRON_JOB",
         LeftoverReason::BarePod => "BARE_POD",
         LeftoverReason::ScaledToZero => "SCALED_TO_ZERO",
+        LeftoverReason::Skipped => "SKIPPED",
     };
     LeftoverRecord {
         reason: reason.to_owned(),
@@ -255,6 +256,7 @@ fn leftover(record: &LeftoverRecord) -> Result<Leftover, String> {
         "CRON_JOB" => LeftoverReason::CronJob,
         "BARE_POD" => LeftoverReason::BarePod,
         "SCALED_TO_ZERO" => LeftoverReason::ScaledToZero,
+        "SKIPPED" => LeftoverReason::Skipped,
         other => return Err(format!("an unknown leftover `{other}`")),
     };
     let (kind, name) = (record.kind.clone(), record.name.clone());

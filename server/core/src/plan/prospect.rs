@@ -72,6 +72,7 @@ fn watched(
             "its pods are already on the target"
         }
         (Verdict::Rolling, _) => "its pods are already on the target; its rollout is awaited",
+        (Verdict::OptedOut, _) if workload.skipped() => "its owner wants it left alone",
         (Verdict::OptedOut, _) => "its pods are not injected",
         (Verdict::ScaledToZero, _) => "it has no replicas",
         (Verdict::Stuck(code, message), _) => return Err((code, message)),

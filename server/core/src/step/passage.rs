@@ -4,7 +4,7 @@ use super::eviction::Subject;
 use super::{Call, Facts, Next, Order, SETTLE, Scratch, rollout_labels};
 use crate::cluster::{Lock, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
-use crate::label::InjectionLabels;
+use crate::label::{self, InjectionLabels};
 use crate::migration::{MigrationSpec, Move, MoveState};
 use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
@@ -27,6 +27,10 @@ impl<'a> Step<'a> {
         let MigrationSpec { source, target, .. } = self.order.spec;
         if self.order.cancelled && !self.ours() {
             return self.enter(MoveState::Cancelled);
+        }
+        if self.meta.skip && !self.ours() {
+            let message = format!("its annotation {} wants it left alone", label::SKIP);
+            return self.fail(Code::NamespaceSkipped, self.object(), message);
         }
         let planes = self.facts.cluster.planes();
         // A rollback may be made because the plane that it leaves is gone.

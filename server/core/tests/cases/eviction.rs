@@ -265,3 +265,20 @@ fn what_is_restarted_and_what_is_evicted_go_side_by_side() {
     story.migration.control.paused = true;
     assert_eq!(story.next(), Next::Wait(None));
 }
+
+#[test]
+fn what_its_owner_wants_left_alone_is_not_waited_for() {
+    let mut story = on_delete();
+    story.world.edit_workload("shop", "db", |w| w.obstacle = Some(Obstacle::Skipped));
+    assert_eq!(story.commits(), MoveState::Verifying);
+    story.look(true);
+    let MoveState::Moved(left) = story.commits() else { panic!("not moved") };
+    assert_eq!((left[0].kind.as_str(), left[0].pods), ("StatefulSet", 2));
+}
+
+#[test]
+fn a_namespace_that_is_to_be_left_alone_since_it_was_planned_is_not_touched() {
+    let mut story = Story::new(MoveState::Checking);
+    story.world.edit_namespace("shop", |meta| meta.skip = true);
+    assert_eq!(story.code(), (Code::NamespaceSkipped, "Namespace/shop".to_owned()));
+}

@@ -287,3 +287,17 @@ fn the_hash_covers_what_is_executed_and_not_what_is_found() {
     let rollback = Plan { rollback_of: Some("m-1".to_owned()), ..plan.clone() };
     assert_ne!(plan.hash(), rollback.hash());
 }
+
+#[test]
+fn what_its_owner_wants_left_alone_is_left() {
+    let mut world = shop(|world| {
+        world.workload("shop", deployment("other", 1));
+        world.pod("shop", deployed("other", "bbb", "0", old()));
+        world.edit_workload("shop", "other", |w| w.obstacle = Some(Obstacle::Skipped));
+    });
+    assert_eq!(told(&world, "other"), (None, Some(Code::LeftoverSkipped)));
+    let planned = plan(&world.cluster, &request(&["shop"])).unwrap();
+    assert_eq!(planned.entries[0].leftovers.len(), 1);
+    world.edit_namespace("shop", |meta| meta.skip = true);
+    assert_eq!(refused(&world, "shop"), [(Code::NamespaceSkipped, "Namespace/shop".to_owned())]);
+}

@@ -59,6 +59,7 @@ impl Truth {
             labels: labels(&[("istio.io/rev", OLD)]),
             lock: None,
             terminating: false,
+            skip: false,
             label_manager: None,
         };
         let mut truth = Self {

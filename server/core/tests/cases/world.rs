@@ -153,6 +153,7 @@ impl World {
             labels,
             lock,
             terminating: false,
+            skip: false,
             label_manager: Some("kubectl".to_owned()),
         };
         self.set_namespace(name, meta);

@@ -100,6 +100,7 @@ pub(crate) fn leftover(leftover: &Leftover) -> proto::Leftover {
         LeftoverReason::CronJob => proto::leftover::Reason::CronJob,
         LeftoverReason::BarePod => proto::leftover::Reason::BarePod,
         LeftoverReason::ScaledToZero => proto::leftover::Reason::ScaledToZero,
+        LeftoverReason::Skipped => proto::leftover::Reason::Skipped,
     };
     proto::Leftover {
         kind: leftover.kind.clone(),

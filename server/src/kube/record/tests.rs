@@ -3,7 +3,7 @@
 use super::*;
 use crate::kube::crd::{MigrationShardSpec, MigrationStatus, PlannedMove};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn problem() -> Problem {
     Problem {
@@ -21,6 +21,7 @@ fn states() -> Vec<MoveState> {
         LeftoverReason::CronJob,
         LeftoverReason::BarePod,
         LeftoverReason::ScaledToZero,
+        LeftoverReason::Skipped,
     ]
     .map(|reason| Leftover { reason, kind: "Kind".to_owned(), name: "x".to_owned(), pods: 2 });
     vec![
@@ -92,6 +93,10 @@ fn moves_come_back_as_they_were() {
             m.relabelled = true;
             let key = WorkloadKey { kind: WorkloadKind::DaemonSet, name: "agent".to_owned() };
             m.restarts = BTreeMap::from([(key, 2)]);
+            let uids = |uid: &str| BTreeSet::from([uid.to_owned()]);
+            let (planned, stragglers) = (uids("1"), uids("2"));
+            let evictions = Evictions { attempt: 2, pods: 3, planned, stragglers };
+            m.evictions = BTreeMap::from([("StatefulSet/db".to_owned(), evictions)]);
             m
         })
         .collect();
