@@ -12,6 +12,7 @@ mod exchanges;
 mod explorer;
 mod remains;
 mod rights;
+mod rollouts;
 mod simulated;
 mod tidy;
 mod versions;
