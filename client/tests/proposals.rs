@@ -24,7 +24,7 @@ const PLAN: &str = "
         smm-demo
           label istio-injection: enabled -> (not set)
           label istio.io/rev: (not set) -> cp-v115x.istio-system
-          KIND          NAME       REPLICAS   PODS TO MOVE   ACTION   WHY NOT
+          KIND          NAME       REPLICAS   PODS TO MOVE   ACTION   WHY
           Deployment    frontend   2          2              ROLL
           StatefulSet   db         2          0              NONE     not injected
           leaves Job/import (1 pod): runs to its end with the old sidecar

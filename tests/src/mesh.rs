@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::core::GroupVersionKind;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -41,6 +43,26 @@ pub(crate) async fn set_calisti_status(
         .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("cannot set the status of {name}"))?;
+    Ok(())
+}
+
+/// Says what becomes of pods while the injection webhooks of a revision do not answer.
+pub(crate) async fn set_failure_policy(
+    client: &Client,
+    revision: &str,
+    policy: &str,
+) -> Result<()> {
+    let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let selector = format!("istio.io/rev={revision},!istio.io/tag");
+    for mut found in api.list(&ListParams::default().labels(&selector)).await? {
+        for webhook in found.webhooks.iter_mut().flatten() {
+            webhook.failure_policy = Some(policy.to_owned());
+        }
+        let name = found.metadata.name.clone().unwrap_or_default();
+        api.replace(&name, &PostParams::default(), &found)
+            .await
+            .with_context(|| format!("cannot change {name}"))?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod blockages;
 mod control;
 mod crash;
 mod drift;
+mod evictions;
 mod failures;
 mod grpc;
 mod kinds;
@@ -69,9 +70,15 @@ scenarios! {
     blockages::a_plane_that_is_not_available_takes_nothing,
     leftovers::leftovers_are_told_and_left,
     kinds::every_kind_is_replaced_pod_by_pod_once,
+    evictions::what_does_not_roll_is_evicted_pod_by_pod,
+    evictions::the_only_pod_is_evicted_only_when_told,
+    evictions::a_budget_holds_its_workload_only,
+    evictions::a_restart_that_is_taken_back_becomes_evictions,
+    evictions::a_straggler_is_evicted,
+    evictions::a_second_wrong_injection_fails_the_move,
     refusals::a_migration_needs_two_planes,
     refusals::namespaces_that_cannot_be_moved_are_refused,
-    refusals::workloads_that_cannot_be_rolled_are_refused,
+    refusals::workloads_that_would_be_interrupted_are_refused,
     refusals::malformed_requests_are_refused,
     grpc::a_migration_is_made_once_for_its_request_id,
     grpc::a_plan_that_changed_is_not_executed,

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// How long rollouts may make no progress, such as 90s or 1h30m [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "file")]
     rollout_timeout: Option<Duration>,
+    /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
+    #[arg(long)]
+    allow_downtime: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -77,6 +80,7 @@ impl Args {
                 failure_budget: self.failure_budget,
                 rollout_timeout: self.rollout_timeout.map(Into::into),
                 waves: Vec::new(),
+                allow_downtime: self.allow_downtime,
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

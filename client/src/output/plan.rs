@@ -19,6 +19,9 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
         format!("plan: {namespaces} from {} to {}", header.source, header.target),
         format!("rollout timeout: {}", wording::duration(header.rollout_timeout.as_ref())),
     ];
+    if header.allow_downtime {
+        lines.push("workloads that have only one pod may be interrupted".to_owned());
+    }
     if !header.waits_for.is_empty() {
         lines.push(format!("waits for: {}", header.waits_for.join(", ")));
     }
@@ -87,7 +90,7 @@ fn waves(plan: &Plan) -> Table {
 }
 
 fn workloads(workloads: &[revshift_proto::v1::PlanWorkload]) -> Table {
-    let mut table = Table::new(&["KIND", "NAME", "REPLICAS", "PODS TO MOVE", "ACTION", "WHY NOT"]);
+    let mut table = Table::new(&["KIND", "NAME", "REPLICAS", "PODS TO MOVE", "ACTION", "WHY"]);
     for it in workloads {
         table.row(vec![
             Cell::new(&it.kind),

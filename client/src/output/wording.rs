@@ -202,6 +202,7 @@ pub(crate) fn leftover(left: &proto::Leftover) -> String {
         Ok(leftover::Reason::CronJob) => "its next run uses the target",
         Ok(leftover::Reason::BarePod) => "has no controller that would bring it back",
         Ok(leftover::Reason::ScaledToZero) => "uses the target when it is scaled up",
+        Ok(leftover::Reason::Skipped) => "its owner wants it left alone",
         Ok(leftover::Reason::Unspecified) | Err(_) => "for a reason that this client does not know",
     };
     let name = format!("{}/{}", left.kind, left.name);

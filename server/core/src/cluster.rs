@@ -61,6 +61,8 @@ pub struct NamespaceMeta {
     /// What its owner says of its place in automatic waves: the annotation `revshift.dev/order`; lower
     /// moves earlier, 0 where nothing is said.
     pub order: i64,
+    /// Whether its owner wants it left alone.
+    pub skip: bool,
     /// Field manager that last wrote `istio.io/rev`, where the object tells.
     pub label_manager: Option<String>,
 }
@@ -154,12 +156,15 @@ pub enum Controller {
     CronJob(String),
     /// Nobody.
     Nobody,
-    /// A controller that a rolling restart does not reach.
+    /// A controller whose pod template is not known here.
     Other {
         /// Its kind.
         kind: String,
         /// Its name.
         name: String,
+        /// Whether it is of a kind that is watched and was not seen: it was deleted, or its pods
+        /// were orphaned.
+        unseen: bool,
     },
 }
 
@@ -362,6 +367,17 @@ impl Cluster {
     }
 }
 
+impl Controller {
+    /// `kind/name` of a controller that makes pods anew; none for any other.
+    pub fn label(&self) -> Option<String> {
+        match self {
+            Self::Workload(key) => Some(key.to_string()),
+            Self::Other { kind, name, .. } => Some(format!("{kind}/{name}")),
+            Self::Job(_) | Self::CronJob(_) | Self::Nobody => None,
+        }
+    }
+}
+
 impl Namespace {
     /// Who controls `pod`. ReplicaSets are not watched: their names end with the hash that their
     /// Deployment gave them.
@@ -369,8 +385,10 @@ impl Namespace {
         let Some(Owner { group, kind, name, template_hash }) = &pod.owner else {
             return Controller::Nobody;
         };
-        let other =
-            |kind: &str, name: &str| Controller::Other { kind: kind.into(), name: name.into() };
+        let other = |kind: &str, name: &str, unseen: bool| {
+            let (kind, name) = (kind.to_owned(), name.to_owned());
+            Controller::Other { kind, name, unseen }
+        };
         match (kind.as_str(), template_hash) {
             ("ReplicaSet", Some(TemplateHash::Deployment(hash))) => {
                 let deployment = name.strip_suffix(hash.as_str()).and_then(|x| x.strip_suffix('-'));
@@ -380,12 +398,12 @@ impl Namespace {
                 });
                 match key.filter(|key| self.workloads.contains_key(key)) {
                     Some(key) => Controller::Workload(key),
-                    None => other(kind, name),
+                    None => other(kind, name, true),
                 }
             }
             ("ReplicaSet", Some(TemplateHash::Rollout(hash))) => {
                 let rollout = name.strip_suffix(hash.as_str()).and_then(|x| x.strip_suffix('-'));
-                other("Rollout", rollout.unwrap_or(name))
+                other("Rollout", rollout.unwrap_or(name), false)
             }
             ("Job", _) if group == "batch" => match self.cron_jobs.get(name) {
                 Some(cron_job) => Controller::CronJob(cron_job.clone()),
@@ -398,9 +416,9 @@ impl Namespace {
                 Some(found) => {
                     let key = WorkloadKey { kind: found, name: name.clone() };
                     let known = self.workloads.contains_key(&key);
-                    if known { Controller::Workload(key) } else { other(kind, name) }
+                    if known { Controller::Workload(key) } else { other(kind, name, true) }
                 }
-                None => other(kind, name),
+                None => other(kind, name, false),
             },
         }
     }

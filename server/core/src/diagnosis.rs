@@ -2,7 +2,7 @@
 
 use crate::pod::Pod;
 use crate::problem::Code;
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadKey};
 use std::time::Duration;
 
 /// One look at a namespace: the reply to a call, as all its pods stood at one moment.
@@ -76,20 +76,8 @@ pub fn cause(
     if let Some(message) = creation_failure(workload, look) {
         return Cause { code: classify(&message), object: own, message };
     }
-    let worst = pods
-        .iter()
-        .filter(|pod| !pod.ready)
-        .filter_map(|pod| Some((pod.trouble.as_ref()?, &pod.pod.name)))
-        .min();
-    if let Some(((trouble, message), pod)) = worst {
-        let code = match trouble {
-            Trouble::ImagePull => Code::ImagePull,
-            Trouble::CrashLoop => Code::CrashLoop,
-            Trouble::Unschedulable => Code::Unschedulable,
-            Trouble::NotReady => Code::NotReady,
-        };
-        let object = format!("Pod/{namespace}/{pod}");
-        return Cause { code, object, message: message.clone() };
+    if let Some(cause) = worst(namespace, pods) {
+        return cause;
     }
     if let Some(message) = &workload.complaints.late {
         return Cause { code: Code::RolloutDeadline, object: own, message: message.clone() };
@@ -100,19 +88,57 @@ pub fn cause(
     Cause { code: Code::RolloutStalled, object: own, message }
 }
 
+/// The same for a controller of which nothing but its pods is known.
+pub fn cause_of_pods(
+    namespace: &str,
+    controller: &str,
+    pods: &[&InspectedPod],
+    look: &Inspection,
+) -> Cause {
+    let (kind, name) = controller.split_once('/').unwrap_or(("", controller));
+    let own = format!("{kind}/{namespace}/{name}");
+    if let Some(cause) = worst(namespace, pods) {
+        return cause;
+    }
+    if let Some(message) = failed_creation(kind, name, look) {
+        return Cause { code: classify(&message), object: own, message };
+    }
+    let message = format!("{} pods are there, and no other one comes", pods.len());
+    Cause { code: Code::RolloutStalled, object: own, message }
+}
+
+/// The pod that is in the worst trouble.
+fn worst(namespace: &str, pods: &[&InspectedPod]) -> Option<Cause> {
+    let ((trouble, message), pod) = pods
+        .iter()
+        .filter(|pod| !pod.ready)
+        .filter_map(|pod| Some((pod.trouble.as_ref()?, &pod.pod.name)))
+        .min()?;
+    let code = match trouble {
+        Trouble::ImagePull => Code::ImagePull,
+        Trouble::CrashLoop => Code::CrashLoop,
+        Trouble::Unschedulable => Code::Unschedulable,
+        Trouble::NotReady => Code::NotReady,
+    };
+    Some(Cause { code, object: format!("Pod/{namespace}/{pod}"), message: message.clone() })
+}
+
 /// The message with which the creation of the workload's pods is refused: a Deployment says so
 /// itself, other controllers in events.
 fn creation_failure(workload: &Workload, look: &Inspection) -> Option<String> {
     if let Some(message) = &workload.complaints.creation {
         return Some(message.clone());
     }
-    let concerns = |warning: &&Warning| {
-        warning.reason == "FailedCreate"
-            && warning.kind == workload.key.kind.as_str()
-            && warning.name == workload.key.name
-    };
     let missing = workload.total < workload.desired;
-    look.warnings.iter().rev().filter(|_| missing).find(concerns).map(|w| w.message.clone())
+    let WorkloadKey { kind, name } = &workload.key;
+    failed_creation(kind.as_str(), name, look).filter(|_| missing)
+}
+
+fn failed_creation(kind: &str, name: &str, look: &Inspection) -> Option<String> {
+    let concerns = |warning: &&Warning| {
+        warning.reason == "FailedCreate" && warning.kind == kind && warning.name == name
+    };
+    look.warnings.iter().rev().find(concerns).map(|warning| warning.message.clone())
 }
 
 /// The kind of refusal, from the API server's message; nothing else tells them apart.

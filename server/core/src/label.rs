@@ -24,6 +24,9 @@ pub const ORDER: &str = "revshift.dev/order";
 /// The pod-template annotation whose change restarts a workload.
 pub const RESTART: &str = "revshift.dev/restart";
 
+/// The annotation by which the owner of a namespace or workload has revshift leave it alone: `true`.
+pub const SKIP: &str = "revshift.dev/skip";
+
 /// The labels of a namespace that decide on injection; what a move replaces and restores.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InjectionLabels {

@@ -11,6 +11,7 @@ pub mod command;
 pub mod diagnosis;
 pub mod election;
 pub mod estimate;
+pub mod eviction;
 pub mod injection;
 pub mod label;
 pub mod migration;

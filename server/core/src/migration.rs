@@ -47,6 +47,8 @@ pub struct MigrationSpec {
     pub failure_budget: u32,
     /// Waves that start only once somebody has approved them.
     pub approvals: BTreeSet<u32>,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// Who asked for it.
@@ -112,6 +114,24 @@ pub struct Move {
     pub relabelled: bool,
     /// Workloads that were restarted, and in which attempt last.
     pub restarts: BTreeMap<WorkloadKey, u32>,
+    /// Which pods may be evicted, by their controller as `kind/name`; decided before the first of
+    /// them goes.
+    pub evictions: BTreeMap<String, Evictions>,
+}
+
+/// The evictions of one controller's pods: the cluster does not show afterwards which pods were
+/// there before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// The attempt that they are of.
+    pub attempt: u32,
+    /// How many pods the controller had.
+    pub pods: u32,
+    /// Uids of its pods that were off the target.
+    pub planned: BTreeSet<String>,
+    /// Uids of pods that it made anew and that came off the target again. Each is evicted once;
+    /// whatever comes off the target after them fails the move.
+    pub stragglers: BTreeSet<String>,
 }
 
 /// Where a move stands.
@@ -176,6 +196,8 @@ pub enum LeftoverReason {
     BarePod,
     /// Uses the target when it is scaled up.
     ScaledToZero,
+    /// Its owner wants it left alone.
+    Skipped,
 }
 
 /// Where a migration stands; follows from its control, its moves and what it waits for.
@@ -410,6 +432,7 @@ impl Move {
             started: None,
             relabelled: false,
             restarts: BTreeMap::new(),
+            evictions: BTreeMap::new(),
         }
     }
 
@@ -426,6 +449,11 @@ impl Move {
             MoveState::Failed(_) | MoveState::Blocked(_) => !self.relabelled,
             _ => false,
         }
+    }
+
+    /// The evictions that the present attempt has decided on for a controller.
+    pub fn evictions_of(&self, controller: &str) -> Option<&Evictions> {
+        self.evictions.get(controller).filter(|evictions| evictions.attempt == self.attempt)
     }
 
     /// The value of `revshift.dev/restart` that this attempt gives a pod template.

@@ -1,20 +1,20 @@
 //! Plans: what a migration would do, as data with a hash, or why it is refused.
 
+mod prospect;
 mod survey;
 
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
-use crate::label::InjectionLabels;
+use crate::label::{self, InjectionLabels};
 use crate::migration::{Leftover, LeftoverReason, Move};
 use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
-use crate::rollout::{self, Goal, Verdict};
+use crate::rollout::{self, Goal};
 use crate::selection::Selection;
 use crate::step::rollout_labels;
 use crate::wave;
-use crate::workload::{Workload, WorkloadKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -44,6 +44,8 @@ pub struct Request {
     pub rollout_timeout: Duration,
     /// So many failed moves do not pause the migration.
     pub failure_budget: u32,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
 }
 
 impl Request {
@@ -69,6 +71,8 @@ pub struct Plan {
     pub rollout_timeout: Duration,
     /// So many failed moves do not pause the migration.
     pub failure_budget: u32,
+    /// Whether the only ready pod of a workload may be evicted.
+    pub allow_downtime: bool,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// One entry a namespace, in order.
@@ -101,14 +105,29 @@ pub struct Entry {
 /// One workload of a plan, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedWorkload {
-    /// The workload.
-    pub key: WorkloadKey,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
     /// Replicas asked for.
     pub replicas: u32,
     /// Pods that are off the target.
     pub pods_to_move: u32,
-    /// Why it would not be restarted; none when it would.
-    pub spared: Option<String>,
+    /// How it would be restarted; none when it would not.
+    pub method: Option<Method>,
+    /// Why it would not be restarted, or not by a change of its template; else empty.
+    pub reason: String,
+    /// The code under which a plan tells of that; none where it goes without saying.
+    pub code: Option<Code>,
+}
+
+/// How a workload is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By a change of its pod template.
+    Roll,
+    /// By the eviction of its pods, one at a time.
+    Evict,
 }
 
 /// How grave a finding is.
@@ -144,7 +163,12 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }
-    let survey = Survey { cluster, source: &source, target: &target };
+    let survey = Survey {
+        cluster,
+        source: &source,
+        target: &target,
+        allow_downtime: request.allow_downtime,
+    };
     let (waves, made, mut findings) = match &request.selection {
         Selection::Named(names) => {
             let made = survey.entries(names.iter())?;
@@ -159,12 +183,13 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     };
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));
-    let Request { rollout_timeout, failure_budget, .. } = *request;
+    let Request { rollout_timeout, failure_budget, allow_downtime, .. } = *request;
     Ok(Plan {
         source,
         target,
         rollout_timeout,
         failure_budget,
+        allow_downtime,
         rollback_of: None,
         entries,
         approvals,
@@ -190,11 +215,12 @@ impl Plan {
     /// after, approvals, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
-            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
             self.source,
             self.target,
             self.rollout_timeout.as_millis(),
             self.failure_budget,
+            self.allow_downtime,
             self.rollback_of.as_deref().unwrap_or_default(),
             self.approvals,
         );
@@ -243,6 +269,7 @@ pub(crate) struct Place<'a> {
     pub(crate) meta: &'a NamespaceMeta,
     pub(crate) namespace: &'a Namespace,
     pub(crate) target: &'a Revision,
+    pub(crate) allow_downtime: bool,
 }
 
 impl Place<'_> {
@@ -252,7 +279,14 @@ impl Place<'_> {
         before: InjectionLabels,
         after: InjectionLabels,
     ) -> Result<Entry, Vec<Violation>> {
-        let Self { cluster, name, meta, namespace, target } = *self;
+        let Self { cluster, name, meta, namespace, target, allow_downtime } = *self;
+        if meta.skip {
+            return Err(vec![Violation {
+                code: Code::NamespaceSkipped,
+                subject: format!("Namespace/{name}"),
+                description: format!("its annotation {} wants it left alone", label::SKIP),
+            }]);
+        }
         let mut labels = meta.labels.clone();
         rollout_labels(&mut labels, &after);
         let injection =
@@ -264,69 +298,13 @@ impl Place<'_> {
             return Err(vec![Violation { code: Code::InjectorMismatch, subject, description }]);
         }
         let goal = Goal { cluster, namespace, labels: &labels, target };
-        let mut violations: Vec<Violation> = goal
-            .unreachable()
-            .into_iter()
-            .map(|(object, (code, description))| {
-                let (kind, object) = object.split_once('/').unwrap_or(("", object.as_str()));
-                Violation { code, subject: format!("{kind}/{name}/{object}"), description }
-            })
-            .collect();
         // Nothing was restarted yet, so every verdict is about the workload as it stands.
         let fresh =
             Move::pending(name, &meta.uid, before.clone(), after.clone(), Timestamp::default());
-        let mut workloads = Vec::new();
-        for workload in namespace.workloads.values() {
-            let verdict = goal.judge(workload, &fresh, "", None);
-            match obstacle(workload, &verdict) {
-                Some((code, description)) => {
-                    let WorkloadKey { kind, name: object } = &workload.key;
-                    let subject = format!("{}/{name}/{object}", kind.as_str());
-                    violations.push(Violation { code, subject, description });
-                }
-                None => workloads.push(planned(&goal, workload, &verdict)),
-            }
-        }
-        if !violations.is_empty() {
-            return Err(violations);
-        }
+        let workloads = prospect::workloads(&goal, &fresh, allow_downtime)?;
         let leftovers = goal.leftovers();
         let (namespace, uid) = (name.to_owned(), meta.uid.clone());
         Ok(Entry { namespace, uid, wave: 0, before, after, workloads, leftovers })
-    }
-}
-
-fn obstacle(workload: &Workload, verdict: &Verdict) -> Option<(Code, String)> {
-    match verdict {
-        Verdict::Stuck(code, message) => Some((*code, message.clone())),
-        // Its next pods would wait for the obstacle too, so it is refused even while none is off.
-        Verdict::Rolling | Verdict::Restart => workload.obstacle.map(|obstacle| {
-            let (code, message) = rollout::describe_obstacle(obstacle);
-            (code, message.to_owned())
-        }),
-        Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => None,
-    }
-}
-
-fn planned(goal: &Goal<'_>, workload: &Workload, verdict: &Verdict) -> PlannedWorkload {
-    let off = goal.pods_of(workload).filter(|pod| !goal.on_target(pod)).count();
-    let spared = match verdict {
-        Verdict::Restart => None,
-        Verdict::Rolling if off > 0 => None,
-        Verdict::Rolling => Some("its pods are already on the target; its rollout is awaited"),
-        Verdict::Done => Some("its pods are already on the target"),
-        Verdict::OptedOut => Some("its pods are not injected"),
-        Verdict::ScaledToZero => Some("it has no replicas"),
-        Verdict::Stuck(..) => Some("it cannot be restarted"),
-    };
-    PlannedWorkload {
-        key: workload.key.clone(),
-        replicas: workload.desired,
-        pods_to_move: match verdict {
-            Verdict::OptedOut => 0,
-            _ => u32::try_from(off).unwrap_or(u32::MAX),
-        },
-        spared: spared.map(str::to_owned),
     }
 }
 
@@ -346,20 +324,24 @@ pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
 }
 
 fn findings(entry: &Entry) -> Vec<Finding> {
-    entry
-        .leftovers
-        .iter()
-        .map(|leftover| {
-            let code = match leftover.reason {
-                LeftoverReason::Job => Code::LeftoverJob,
-                LeftoverReason::CronJob => Code::LeftoverCronJob,
-                LeftoverReason::BarePod => Code::LeftoverBarePod,
-                LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
-            };
-            let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
-            Finding { severity: Severity::Info, code, object, message: explain(leftover) }
-        })
-        .collect()
+    let evicted = entry.workloads.iter().filter_map(|workload| {
+        let PlannedWorkload { kind, name, reason, .. } = workload;
+        let object = format!("{kind}/{}/{name}", entry.namespace);
+        let message = format!("{reason}; its pods are evicted one at a time");
+        Some(Finding { severity: Severity::Info, code: workload.code?, object, message })
+    });
+    let left = entry.leftovers.iter().map(|leftover| {
+        let code = match leftover.reason {
+            LeftoverReason::Job => Code::LeftoverJob,
+            LeftoverReason::CronJob => Code::LeftoverCronJob,
+            LeftoverReason::BarePod => Code::LeftoverBarePod,
+            LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
+            LeftoverReason::Skipped => Code::LeftoverSkipped,
+        };
+        let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
+        Finding { severity: Severity::Info, code, object, message: explain(leftover) }
+    });
+    evicted.chain(left).collect()
 }
 
 fn explain(leftover: &Leftover) -> String {
@@ -369,6 +351,9 @@ fn explain(leftover: &Leftover) -> String {
         LeftoverReason::CronJob => format!("{pods} pods of its present run keep their sidecar"),
         LeftoverReason::BarePod => "it has no controller that would replace it".to_owned(),
         LeftoverReason::ScaledToZero => "it has no replicas to restart".to_owned(),
+        LeftoverReason::Skipped => {
+            format!("its owner wants it left alone: {pods} pods keep their sidecar")
+        }
     }
 }
 

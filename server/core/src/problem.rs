@@ -50,18 +50,25 @@ codes! {
     /// The namespace is injected through `istio-injection`.
     NamespaceByInjection = "RS1005",
         "this version moves no namespaces labelled with istio-injection: replace it by istio.io/rev";
+    /// The namespace's owner wants revshift to leave it alone.
+    NamespaceSkipped = "RS1006", "leave it out, or take its annotation revshift.dev/skip away";
     /// A Deployment is paused.
-    WorkloadPaused = "RS1101", "resume it with `kubectl rollout resume`";
+    WorkloadPaused = "RS1101", "nothing: its pods are evicted one at a time";
     /// A workload is only updated when its pods are deleted.
-    WorkloadOnDelete = "RS1102", "set its update strategy to RollingUpdate";
+    WorkloadOnDelete = "RS1102", "nothing: its pods are evicted one at a time";
     /// A StatefulSet keeps old pods below its partition.
-    WorkloadPartitioned = "RS1103", "set the partition of its update strategy to 0";
+    WorkloadPartitioned = "RS1103", "nothing: its pods are evicted one at a time";
     /// Pods belong to a ReplicaSet without Deployment, or a ReplicationController.
-    WorkloadBare = "RS1104", "replace it by a Deployment, or delete its pods by hand afterwards";
-    /// Pods belong to a controller that a rolling restart does not reach.
-    WorkloadUnknown = "RS1105", "this version restarts Deployments, StatefulSets and DaemonSets only";
+    WorkloadBare = "RS1104", "nothing: its pods are evicted one at a time";
+    /// Pods belong to a controller that revshift does not know.
+    WorkloadUnknown = "RS1105", "make sure that it replaces pods that are evicted";
     /// The pod template carries a sidecar of its own.
     WorkloadBakedIn = "RS1106", "remove the sidecar that `istioctl kube-inject` put into its template";
+    /// Evicting a workload's only ready pod would interrupt it.
+    WorkloadNeedsDowntime = "RS1107",
+        "scale it to two ready replicas, or accept the interruption with --allow-downtime";
+    /// Another controller writes a workload's pod template, and would take a restart back.
+    WorkloadOwned = "RS1108", "nothing: its pods are evicted one at a time";
     /// A Job keeps its sidecar until it ends.
     LeftoverJob = "RS1201", "nothing: it ends by itself";
     /// A CronJob uses the target at its next run.
@@ -70,6 +77,8 @@ codes! {
     LeftoverBarePod = "RS1203", "recreate it by hand";
     /// A workload without replicas uses the target when it is scaled up.
     LeftoverScaledToZero = "RS1204", "nothing: its next pods are on the target";
+    /// The workload's owner wants revshift to leave it alone.
+    LeftoverSkipped = "RS1205", "nothing: its annotation revshift.dev/skip asks for it";
     /// The plan moves nothing back: the labels were the same before.
     RollbackNothing = "RS1301", "that migration only restarted it: its label was already the target's";
     /// The migration did not move the namespace.
@@ -106,7 +115,10 @@ codes! {
     /// A pod was injected by another plane than the target.
     InjectedByOther = "RS3011", "look which webhook injected it, then retry";
     /// Somebody took the restart back.
-    RestartReverted = "RS3012", "let the workload's owner restart it, then retry";
+    RestartReverted = "RS3012", "let its owner restart it, or scale it to two replicas or pass --allow-downtime: then its pods are evicted";
+    /// A PodDisruptionBudget forbids the eviction of a pod.
+    DisruptionBudget = "RS3013",
+        "mend the pods that the budget counts, or raise what it allows, then retry";
     /// The namespace's labels are neither those before nor those after.
     LabelDrift = "RS4001", "find out who changed it; set the label as planned, then retry";
     /// Another unfinished migration locks the namespace.

@@ -1,8 +1,10 @@
 //! Live counts of a move that runs: from the cluster as it is now, never stored.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Controller, Namespace};
 use crate::migration::{Migration, Move};
+use crate::pod::Pod;
 use crate::rollout::{Goal, Verdict};
+use std::collections::BTreeMap;
 
 /// How far a move has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +35,11 @@ pub fn live(cluster: &Cluster, migration: &Migration, m: &Move) -> Option<LivePr
         match verdict {
             Verdict::OptedOut | Verdict::ScaledToZero => continue,
             Verdict::Done => progress.workloads_done += 1,
-            Verdict::Restart | Verdict::Rolling | Verdict::Stuck(..) => {
+            Verdict::Restart
+            | Verdict::Rolling
+            | Verdict::Evict(_)
+            | Verdict::Straggling
+            | Verdict::Stuck(..) => {
                 if progress.waiting_for.is_empty() {
                     progress.waiting_for = workload.key.to_string();
                 }
@@ -46,5 +52,34 @@ pub fn live(cluster: &Cluster, migration: &Migration, m: &Move) -> Option<LivePr
         // A surge shows more pods than are asked for.
         progress.pods_on_target += on_target.min(workload.desired);
     }
+    let strangers = goal.strangers();
+    for (controller, pods) in others(namespace) {
+        let label = controller.label().unwrap_or_default();
+        let waited = strangers.contains_key(&controller);
+        if !waited && m.evictions_of(&label).is_none() {
+            continue;
+        }
+        progress.workloads_total += 1;
+        progress.workloads_done += u32::from(!waited);
+        for pod in pods {
+            progress.pods_total += 1;
+            progress.pods_on_target += u32::from(goal.on_target(pod));
+        }
+        if waited && progress.waiting_for.is_empty() {
+            progress.waiting_for = label;
+        }
+    }
     Some(progress)
+}
+
+/// The pods of controllers whose template is not known.
+fn others(namespace: &Namespace) -> BTreeMap<Controller, Vec<&Pod>> {
+    let mut pods: BTreeMap<Controller, Vec<&Pod>> = BTreeMap::new();
+    for pod in namespace.pods.values().filter(|pod| !pod.terminating) {
+        let controller = namespace.controller(pod);
+        if matches!(controller, Controller::Other { .. }) {
+            pods.entry(controller).or_default().push(pod);
+        }
+    }
+    pods
 }

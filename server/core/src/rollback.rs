@@ -28,7 +28,9 @@ pub fn rollback(
         match check(cluster, migration, m) {
             Ok((meta, namespace)) => {
                 let name = &m.namespace;
-                let place = Place { cluster, name, meta, namespace, target: &target };
+                let allow_downtime = migration.spec.allow_downtime;
+                let place =
+                    Place { cluster, name, meta, namespace, target: &target, allow_downtime };
                 match place.entry(m.after.clone(), m.before.clone()) {
                     Ok(entry) => entries.push(Entry { wave: m.wave, ..entry }),
                     Err(found) => violations.extend(found),
@@ -46,6 +48,7 @@ pub fn rollback(
         target,
         rollout_timeout: migration.spec.rollout_timeout,
         failure_budget: 0,
+        allow_downtime: migration.spec.allow_downtime,
         rollback_of: Some(migration.id.clone()),
         approvals: BTreeSet::new(),
         entries,

@@ -4,7 +4,10 @@
 //! announce before it is stored. The same facts give the same step again, and calls are guarded by
 //! the version that was decided on, so a repeated or late call changes nothing.
 
+mod eviction;
 mod passage;
+mod patience;
+mod verification;
 
 use crate::budget::Room;
 use crate::cluster::{Cluster, Lock};
@@ -15,7 +18,7 @@ use crate::problem::Code;
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
 use passage::{Step, block, commit};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long the API server's admission may still match pods against a namespace's old labels.
@@ -25,6 +28,11 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long pods may outlive a controller that was deleted before they count as somebody else's.
 pub const STRAY: Duration = Duration::from_secs(30);
+
+/// How long what made a pod come off the target is given to pass before the pod is evicted.
+pub const LINGER: Duration = Duration::from_secs(10);
+/// How long an eviction that a budget forbade waits before it is tried again.
+pub const WITHHELD: Duration = Duration::from_secs(5);
 
 /// What is observed now.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +79,23 @@ pub struct Scratch {
     pub failing: Option<(Duration, String, String)>,
     /// Since when a rollout has been over its own deadline.
     pub late_from: Option<Duration>,
-    /// Since when pods have been seen that no restart reaches.
+    /// Since when pods have been seen whose controller is not.
     pub stray_from: Option<Duration>,
+    /// Since when stragglers have been seen.
+    pub straggling_from: Option<Duration>,
+    /// Evictions that a budget forbids, by controller.
+    pub withheld: BTreeMap<String, Withheld>,
+}
+
+/// An eviction that a PodDisruptionBudget forbids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The pod.
+    pub pod: String,
+    /// What the API server says of the budget.
+    pub message: String,
+    /// Not before this time is it tried again.
+    pub until: Duration,
 }
 
 /// How far a move has come; it only counts what never goes back while a rollout goes on.
@@ -114,6 +137,17 @@ pub enum Call {
         restart: String,
         /// How many pods that concerns.
         pods: u32,
+    },
+    /// Evict a pod, if it is still this one.
+    Evict {
+        /// The namespace.
+        namespace: String,
+        /// The pod's controller, as `kind/name`.
+        controller: String,
+        /// The pod.
+        pod: String,
+        /// Its uid.
+        uid: String,
     },
     /// List the namespace's pods in full, and its warnings.
     Inspect {

@@ -94,8 +94,8 @@ pub enum Role {
     Gateway,
 }
 
-/// Why a change of the pod template would not replace the pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a change of the pod template would not replace the pods; they are evicted instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// A Deployment with `spec.paused`.
     Paused,
@@ -103,6 +103,10 @@ pub enum Obstacle {
     OnDelete,
     /// A StatefulSet with a partition above 0.
     Partition,
+    /// Its owner wants it left alone: nothing is done to it at all.
+    Skipped,
+    /// Another controller, `kind/name`, writes the template and would take a change back.
+    Owned(String),
 }
 
 /// What a controller says of a rollout that does not go on, in its own words.
@@ -115,6 +119,11 @@ pub struct Complaints {
 }
 
 impl Workload {
+    /// Whether its owner wants it left alone.
+    pub fn skipped(&self) -> bool {
+        self.obstacle == Some(Obstacle::Skipped)
+    }
+
     /// Whether the controller still replaces pods by those of the current template. A workload that
     /// is merely not available rolls no more than a healthy one.
     pub fn rolling(&self) -> bool {

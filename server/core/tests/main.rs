@@ -9,6 +9,7 @@ mod cases {
     mod command;
     mod diagnosis;
     mod election;
+    mod eviction;
     mod injection;
     mod plan;
     mod rollback;
@@ -16,5 +17,6 @@ mod cases {
     mod step;
     pub(crate) mod story;
     mod trouble;
+    mod truth;
     pub(crate) mod world;
 }

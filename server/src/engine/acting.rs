@@ -15,7 +15,7 @@ use kube::{Error, ResourceExt};
 use pace::Pace;
 use revshift_core::migration::{Migration, Move, MoveState};
 use revshift_core::problem::Code;
-use revshift_core::step::{self, Facts, Next, Order, Scratch};
+use revshift_core::step::{self, Facts, Next, Order, Scratch, Withheld};
 use revshift_core::{admission, estimate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -92,6 +92,17 @@ impl Answer {
                 match *reply {
                     Reply::Seen(change) => state.cluster.apply_reply(change),
                     Reply::Inspected(inspection) => scratch.inspection = Some(*inspection),
+                    Reply::Evicted { namespace, controller, pod, uid } => {
+                        state.cluster.evicted(&namespace, &pod, &uid);
+                        scratch.withheld.remove(&controller);
+                        scratch.failing = None;
+                    }
+                    // An answer, and a clear one: nothing about the API server is amiss.
+                    Reply::Withheld { controller, pod, message } => {
+                        let until = clock.elapsed() + step::WITHHELD;
+                        scratch.withheld.insert(controller, Withheld { pod, message, until });
+                        scratch.failing = None;
+                    }
                     Reply::Refused(code, object, message) => {
                         scratch.refusal = Some((code, object, message));
                     }

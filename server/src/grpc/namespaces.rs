@@ -102,6 +102,7 @@ mod tests {
                 labels: labelled(revision),
                 lock: None,
                 terminating: false,
+                skip: false,
                 label_manager: None,
             };
             set(Kind::Namespace, name, Object::Namespace(meta));

@@ -21,6 +21,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             rollout_timeout: Duration::from_mins(10),
             failure_budget: 0,
             approvals: std::collections::BTreeSet::new(),
+            allow_downtime: false,
             rollback_of: None,
             requester: "somebody".to_owned(),
             reason: String::new(),

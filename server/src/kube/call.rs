@@ -6,8 +6,8 @@
 use crate::kube::client::FIELD_MANAGER;
 use crate::kube::{inspect, observe};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Error, Resource};
 use revshift_core::cluster::{Change, Key, Kind, Lock, Object};
 use revshift_core::diagnosis::Inspection;
@@ -28,6 +28,26 @@ pub enum Reply {
     Seen(Change),
     /// The namespace's pods and warnings.
     Inspected(Box<Inspection>),
+    /// This pod is on its way out, or gone already.
+    Evicted {
+        /// The namespace.
+        namespace: String,
+        /// The pod's controller, as `kind/name`.
+        controller: String,
+        /// The pod.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// A PodDisruptionBudget forbids the eviction for now.
+    Withheld {
+        /// The pod's controller, as `kind/name`.
+        controller: String,
+        /// The pod.
+        pod: String,
+        /// What is said of the budget.
+        message: String,
+    },
     /// Kubernetes refuses it for a reason that repeating does not mend.
     Refused(Code, String, String),
     /// Nobody knows whether it was done.
@@ -76,6 +96,10 @@ impl Caller {
                 let patch = restarting(&resource_version, &restart);
                 self.restart(&namespace, &workload, &patch).await
             }
+            Call::Evict { namespace, controller, pod, uid } => {
+                info!(namespace, controller, pod, "evicting");
+                self.evict(namespace, controller, pod, uid).await
+            }
             Call::Inspect { namespace } => {
                 match inspect::inspect(&self.client, &namespace, elapsed).await {
                     Ok(inspection) => Reply::Inspected(Box::new(inspection)),
@@ -103,6 +127,35 @@ impl Caller {
                 let api = Api::<DaemonSet>::namespaced(self.client.clone(), namespace);
                 self.patch(&api, kind, name, patch, observe::daemon_set).await
             }
+        }
+    }
+
+    /// The API server itself heeds the budgets. A pod that was replaced meanwhile has another uid.
+    async fn evict(
+        &self,
+        namespace: String,
+        controller: String,
+        pod: String,
+        uid: String,
+    ) -> Reply {
+        let preconditions = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };
+        let delete_options =
+            DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = EvictParams { delete_options: Some(delete_options), ..<_>::default() };
+        let api = Api::<Pod>::namespaced(self.client.clone(), &namespace);
+        match api.evict(&pod, &params).await {
+            Ok(_) => Reply::Evicted { namespace, controller, pod, uid },
+            Err(Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                debug!(namespace, pod, message = status.message, "it is not there any more");
+                Reply::Evicted { namespace, controller, pod, uid }
+            }
+            Err(error) => match budget(&error) {
+                Some(message) => {
+                    info!(namespace, pod, message, "a budget forbids its eviction");
+                    Reply::Withheld { controller, pod, message }
+                }
+                None => refused(&error, "evict", "Pod", &format!("{namespace}/{pod}")),
+            },
         }
     }
 
@@ -174,6 +227,14 @@ fn restarting(resource_version: &str, restart: &str) -> Value {
         "metadata": { "resourceVersion": resource_version },
         "spec": { "template": { "metadata": { "annotations": { label::RESTART: restart } } } },
     })
+}
+
+/// What is said of the PodDisruptionBudget that forbids an eviction; none for any other error.
+fn budget(error: &Error) -> Option<String> {
+    let Error::Api(status) = error else { return None };
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    let cause = causes.iter().find(|cause| cause.reason == "DisruptionBudget")?;
+    Some(format!("{} {}", status.message, cause.message).trim_end().to_owned())
 }
 
 /// Tells what repeating does not mend from what it may.

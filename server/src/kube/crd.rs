@@ -52,6 +52,9 @@ pub struct MigrationSpec {
     /// Numbers of the waves that start only once somebody has approved them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub approval_waves: BTreeSet<u32>,
+    /// Whether the only ready pod of a workload may be evicted.
+    #[serde(default)]
+    pub allow_downtime: bool,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -248,6 +251,9 @@ pub struct MoveRecord {
     /// Workloads that were restarted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarts: Vec<RestartRecord>,
+    /// Controllers whose pods may be evicted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<EvictionsRecord>,
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
@@ -271,11 +277,29 @@ pub struct RestartRecord {
     pub attempt: u32,
 }
 
+/// The evictions of one controller's pods.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EvictionsRecord {
+    /// The controller, as `kind/name`.
+    pub controller: String,
+    /// The attempt that they are of.
+    pub attempt: u32,
+    /// How many pods the controller had.
+    pub pods: u32,
+    /// Uids of its pods that were off the target.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub planned: BTreeSet<String>,
+    /// Uids of pods that came off the target afterwards.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stragglers: BTreeSet<String>,
+}
+
 /// Something that stays off the target.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftoverRecord {
-    /// JOB, CRON_JOB, BARE_POD or SCALED_TO_ZERO.
+    /// JOB, CRON_JOB, BARE_POD, SCALED_TO_ZERO or SKIPPED.
     pub reason: String,
     /// Kind of the object.
     pub kind: String,

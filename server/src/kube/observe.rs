@@ -45,6 +45,7 @@ pub fn namespace(object: &Namespace) -> Object {
             .as_ref()
             .and_then(|annotations| annotations.get(label::ORDER)?.trim().parse().ok())
             .unwrap_or_default(),
+        skip: skipped(meta),
         label_manager: manager(meta, &["f:metadata", "f:labels", "f:istio.io/rev"]),
     })
 }
@@ -53,12 +54,13 @@ pub fn namespace(object: &Namespace) -> Object {
 pub fn deployment(object: &Deployment) -> Object {
     let spec = object.spec.clone().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
+    let paused = spec.paused.unwrap_or_default().then_some(Obstacle::Paused);
     let workload = Workload {
         desired: count(spec.replicas.or(Some(1))),
         total: count(status.replicas),
         updated: count(status.updated_replicas),
         available: count(status.available_replicas),
-        obstacle: spec.paused.unwrap_or_default().then_some(Obstacle::Paused),
+        obstacle: obstacle(&object.metadata, paused),
         complaints: complaints(&status),
         ..workload(
             WorkloadKind::Deployment,
@@ -77,7 +79,7 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
     let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
-    let obstacle = match strategy.type_.as_deref() {
+    let own = match strategy.type_.as_deref() {
         Some("OnDelete") => Some(Obstacle::OnDelete),
         _ if partition > 0 => Some(Obstacle::Partition),
         _ => None,
@@ -93,7 +95,7 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
             total: count(Some(status.replicas)),
             updated: count(updated),
             available: count(status.available_replicas.or(status.ready_replicas)),
-            obstacle,
+            obstacle: obstacle(&object.metadata, own),
             ..workload(
                 WorkloadKind::StatefulSet,
                 &object.metadata,
@@ -111,13 +113,14 @@ pub fn daemon_set(object: &DaemonSet) -> Object {
     let status = object.status.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
     let on_delete = strategy.type_.as_deref() == Some("OnDelete");
+    let own = on_delete.then_some(Obstacle::OnDelete);
     Object::Workload(
         Box::new(Workload {
             desired: count(Some(status.desired_number_scheduled)),
             total: count(Some(status.current_number_scheduled)),
             updated: count(status.updated_number_scheduled),
             available: count(status.number_available),
-            obstacle: on_delete.then_some(Obstacle::OnDelete),
+            obstacle: obstacle(&object.metadata, own),
             ..workload(
                 WorkloadKind::DaemonSet,
                 &object.metadata,
@@ -312,6 +315,24 @@ fn role(labels: &Labels, annotations: &Labels) -> Role {
     } else {
         Role::Application
     }
+}
+
+/// What keeps a change of the pod template from replacing pods: its owner's wish, `own` of its kind, or
+/// a controller that writes the workload itself.
+fn obstacle(meta: &ObjectMeta, own: Option<Obstacle>) -> Option<Obstacle> {
+    if skipped(meta) {
+        return Some(Obstacle::Skipped);
+    }
+    own.or_else(|| {
+        let mut owners = meta.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true))?;
+        Some(Obstacle::Owned(format!("{}/{}", owner.kind, owner.name)))
+    })
+}
+
+fn skipped(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations.and_then(|all| all.get(label::SKIP)).is_some_and(|value| value == "true")
 }
 
 fn complaints(status: &DeploymentStatus) -> Complaints {

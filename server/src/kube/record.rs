@@ -2,13 +2,13 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ApprovalRecord, ControlRecord, LabelRecord, LeftoverRecord, MigrationShard,
-    MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
+    self, ApprovalRecord, ControlRecord, EvictionsRecord, LabelRecord, LeftoverRecord,
+    MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Approval, Control, Ended, Leftover, LeftoverReason, Migration, MigrationSpec, MigrationState,
-    Move, MoveState, Skip,
+    Approval, Control, Ended, Evictions, Leftover, LeftoverReason, Migration, MigrationSpec,
+    MigrationState, Move, MoveState, Skip,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -50,6 +50,7 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         rollout_timeout: Duration::from_millis(spec.rollout_timeout_ms),
         failure_budget: spec.failure_budget,
         approvals: spec.approval_waves.clone(),
+        allow_downtime: spec.allow_downtime,
         rollback_of: spec.rollback_of.clone(),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -128,6 +129,7 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             m.started = record.started;
             m.relabelled = record.relabelled;
             m.restarts = record.restarts.iter().filter_map(restart).collect();
+            m.evictions = record.evictions.iter().map(evictions).collect();
         }
         moves.push(m);
     }
@@ -178,6 +180,7 @@ fn record(m: &Move) -> MoveRecord {
                 attempt: *attempt,
             })
             .collect(),
+        evictions: m.evictions.iter().map(evictions_record).collect(),
         leftovers,
         skip_reason: match m.state {
             MoveState::Skipped(Skip::Unneeded) => Some("UNNEEDED".to_owned()),
@@ -239,12 +242,33 @@ fn restart(record: &RestartRecord) -> Option<(WorkloadKey, u32)> {
     Some((WorkloadKey { kind, name: record.name.clone() }, record.attempt))
 }
 
+fn evictions_record((controller, evictions): (&String, &Evictions)) -> EvictionsRecord {
+    EvictionsRecord {
+        controller: controller.clone(),
+        attempt: evictions.attempt,
+        pods: evictions.pods,
+        planned: evictions.planned.clone(),
+        stragglers: evictions.stragglers.clone(),
+    }
+}
+
+fn evictions(record: &EvictionsRecord) -> (String, Evictions) {
+    let evictions = Evictions {
+        attempt: record.attempt,
+        pods: record.pods,
+        planned: record.planned.clone(),
+        stragglers: record.stragglers.clone(),
+    };
+    (record.controller.clone(), evictions)
+}
+
 fn leftover_record(leftover: &Leftover) -> LeftoverRecord {
     let reason = match leftover.reason {
         LeftoverReason::Job => "JOB",
         LeftoverReason::CronJob => "CRON_JOB",
         LeftoverReason::BarePod => "BARE_POD",
         LeftoverReason::ScaledToZero => "SCALED_TO_ZERO",
+        LeftoverReason::Skipped => "SKIPPED",
     };
     LeftoverRecord {
         reason: reason.to_owned(),
@@ -260,6 +284,7 @@ fn leftover(record: &LeftoverRecord) -> Result<Leftover, String> {
         "CRON_JOB" => LeftoverReason::CronJob,
         "BARE_POD" => LeftoverReason::BarePod,
         "SCALED_TO_ZERO" => LeftoverReason::ScaledToZero,
+        "SKIPPED" => LeftoverReason::Skipped,
         other => return Err(format!("an unknown leftover `{other}`")),
     };
     let (kind, name) = (record.kind.clone(), record.name.clone());

@@ -237,6 +237,7 @@ impl Store {
                 rollout_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
                 failure_budget: new.plan.failure_budget,
                 approval_waves: new.plan.approvals.clone(),
+                allow_downtime: new.plan.allow_downtime,
                 rollback_of: new.plan.rollback_of.clone(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),

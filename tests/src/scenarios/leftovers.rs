@@ -25,6 +25,9 @@ pub(crate) async fn leftovers_are_told_and_left(bed: &dyn Bed) -> Result<()> {
     create::<Deployment>(&client, deployment("left", "asleep", 0)).await?;
     let opted = with_pod_label(deployment("left", "opted", 1), "sidecar.istio.io/inject", "false");
     create::<Deployment>(&client, opted).await?;
+    let mut spared = deployment("left", "spared", 1);
+    spared["metadata"]["annotations"] = json!({ "revshift.dev/skip": "true" });
+    create::<Deployment>(&client, spared).await?;
     let mut host = daemon_set("left", "host");
     host["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
     create::<DaemonSet>(&client, host).await?;
@@ -37,6 +40,7 @@ pub(crate) async fn leftovers_are_told_and_left(bed: &dyn Bed) -> Result<()> {
         ("CronJob", "nightly", Reason::CronJob, 1, "RS1202"),
         ("Pod", "bare", Reason::BarePod, 1, "RS1203"),
         ("Deployment", "asleep", Reason::ScaledToZero, 0, "RS1204"),
+        ("Deployment", "spared", Reason::Skipped, 1, "RS1205"),
     ];
     let mut grpc = session.migrations().await?;
     // The pods are there only when their controllers have made them.
@@ -45,7 +49,7 @@ pub(crate) async fn leftovers_are_told_and_left(bed: &dyn Bed) -> Result<()> {
         let found = &plan.entries[0].leftovers;
         ensure!(found.len() == expected.len(), "{found:?}");
         let replicas: u32 = plan.entries[0].workloads.iter().map(|it| it.replicas).sum();
-        ensure!(replicas >= 4, "the workloads are not counted yet");
+        ensure!(replicas >= 5, "the workloads are not counted yet");
         Ok(plan)
     })
     .await?;
@@ -57,7 +61,9 @@ pub(crate) async fn leftovers_are_told_and_left(bed: &dyn Bed) -> Result<()> {
         let finding = plan.findings.iter().find(|it| it.object == object);
         ensure!(finding.is_some_and(|it| it.code == code), "{finding:?}");
     }
-    for (name, moves) in [("web", true), ("asleep", false), ("opted", false), ("host", false)] {
+    for (name, moves) in
+        [("web", true), ("asleep", false), ("opted", false), ("spared", false), ("host", false)]
+    {
         let planned = plan.entries[0].workloads.iter().find(|it| it.name == name);
         ensure!(planned.is_some_and(|it| it.reason.is_empty() == moves), "{planned:?}");
     }

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
@@ -44,11 +44,15 @@ pub(crate) async fn namespaces_that_cannot_be_moved_are_refused(bed: &dyn Bed) -
     namespace(&client, "elsewhere", &[("istio.io/rev", "another")]).await?;
     namespace(&client, "tagged", &[("istio.io/rev", "refusals-tag")]).await?;
     namespace(&client, "enabled", &[("istio-injection", "enabled")]).await?;
+    namespace(&client, "alone", &[("istio.io/rev", OLD)]).await?;
+    let skip = json!({ "metadata": { "annotations": { "revshift.dev/skip": "true" } } });
+    let skip = Patch::Merge(&skip);
+    Api::<Namespace>::all(client.clone()).patch("alone", &PatchParams::default(), &skip).await?;
     let tag = [("istio.io/tag", "refusals-tag")];
     mesh::create_injector(&client, "refusals-tag", OLD, "refusals-tag", &tag).await?;
     terminating(bed, "dying").await?;
     let session = Session::start(bed).await?;
-    let names = ["good", "bare-ns", "elsewhere", "tagged", "enabled", "dying"];
+    let names = ["good", "bare-ns", "elsewhere", "tagged", "enabled", "alone", "dying"];
     let untouched = Untouched::note(&session, &names).await?;
     for (name, code) in [
         ("nowhere", "RS1001"),
@@ -57,6 +61,7 @@ pub(crate) async fn namespaces_that_cannot_be_moved_are_refused(bed: &dyn Bed) -
         ("elsewhere", "RS1003"),
         ("tagged", "RS1004"),
         ("enabled", "RS1005"),
+        ("alone", "RS1006"),
     ] {
         let violation = format!("{code} Namespace/{name}");
         migrate_refused(&session, &["good", name], &[&violation]).await?;
@@ -69,11 +74,12 @@ pub(crate) async fn namespaces_that_cannot_be_moved_are_refused(bed: &dyn Bed) -
     mesh::delete::<MutatingWebhookConfiguration>(&client, "refusals-tag").await?;
     let released = json!({ "metadata": { "finalizers": null } });
     edit::<ConfigMap>(&client, "dying", "hold", released).await?;
-    session.end_with(&["good", "bare-ns", "elsewhere", "tagged", "enabled"]).await
+    session.end_with(&["good", "bare-ns", "elsewhere", "tagged", "enabled", "alone"]).await
 }
 
-/// Workloads that a changed pod template does not move; each is named with its own reason.
-pub(crate) async fn workloads_that_cannot_be_rolled_are_refused(bed: &dyn Bed) -> Result<()> {
+/// Workloads that a changed pod template does not move and that have only one pod; each is named
+/// with its own reason.
+pub(crate) async fn workloads_that_would_be_interrupted_are_refused(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
     namespace(&client, "stiff", &[("istio.io/rev", OLD)]).await?;
     create::<Deployment>(&client, deployment("stiff", "paused", 1)).await?;
@@ -98,12 +104,13 @@ pub(crate) async fn workloads_that_cannot_be_rolled_are_refused(bed: &dyn Bed) -
     let session = Session::start(bed).await?;
     let untouched = Untouched::note(&session, &["stiff"]).await?;
     let words = [
-        "RS1101 Deployment/stiff/paused",
-        "RS1102 StatefulSet/stiff/on-delete",
-        "RS1103 StatefulSet/stiff/partition",
-        "RS1102 DaemonSet/stiff/agent",
-        "RS1104 ReplicaSet/stiff/lonely",
-        "RS1105 ConfigMap/stiff/stranger",
+        "RS1107 Deployment/stiff/paused: its rollouts are paused",
+        "RS1107 StatefulSet/stiff/on-delete: its update strategy is OnDelete",
+        "RS1107 StatefulSet/stiff/partition: its update strategy has a partition",
+        "RS1107 DaemonSet/stiff/agent: its update strategy is OnDelete",
+        "RS1107 ReplicaSet/stiff/lonely: a ReplicaSet does not replace pods",
+        "RS1107 ConfigMap/stiff/stranger: revshift does not know how a ConfigMap",
+        "--allow-downtime",
     ];
     migrate_refused(&session, &["stiff"], &words).await?;
     untouched.expect(&session).await?;

@@ -15,6 +15,7 @@ mod faults;
 mod gate;
 mod remains;
 mod rights;
+mod rollouts;
 mod simulated;
 mod tidy;
 mod versions;

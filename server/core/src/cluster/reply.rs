@@ -22,6 +22,15 @@ impl Cluster {
         self.set(kind, key, object);
     }
 
+    /// Takes in that a pod is on its way out. A watch that does not know it yet may set that back:
+    /// whoever counts pods takes a look of his own.
+    pub fn evicted(&mut self, namespace: &str, name: &str, uid: &str) {
+        let pods = self.namespaces.get_mut(namespace).map(|namespace| &mut namespace.pods);
+        if let Some(pod) = pods.and_then(|pods| pods.get_mut(name)).filter(|pod| pod.uid == uid) {
+            pod.terminating = true;
+        }
+    }
+
     /// Forgets a reply once a watch has shown as much.
     pub(super) fn passed(&mut self, kind: Kind, key: &Key, object: &Object) {
         let Some((_, version)) = identity(object) else {

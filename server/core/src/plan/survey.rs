@@ -15,6 +15,7 @@ pub(super) struct Survey<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) source: &'a Revision,
     pub(super) target: &'a Revision,
+    pub(super) allow_downtime: bool,
 }
 
 /// Waves, entries by namespace, and what was left out.
@@ -39,12 +40,12 @@ impl Survey<'_> {
     }
 
     fn entry(&self, name: &str) -> Result<Entry, Vec<Violation>> {
-        let Self { cluster, source, target } = *self;
+        let Self { cluster, source, target, allow_downtime } = *self;
         let (meta, namespace) =
             attached(cluster, name, source, target).map_err(|violation| vec![violation])?;
         let before = InjectionLabels::among(&meta.labels);
         let after = InjectionLabels::of_revision(target.as_str());
-        Place { cluster, name, meta, namespace, target }.entry(before, after)
+        Place { cluster, name, meta, namespace, target, allow_downtime }.entry(before, after)
     }
 
     /// Those of the namespaces in which a gateway runs.

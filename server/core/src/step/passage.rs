@@ -1,12 +1,10 @@
 //! One move's passage from state to state, each by what must hold in it.
 
-use super::{
-    Call, Facts, LOOK_AGAIN, Next, Order, Progress, SETTLE, STRAY, Scratch, rollout_labels,
-};
-use crate::cluster::{Controller, Lock, Namespace, NamespaceMeta};
-use crate::diagnosis::{self, InspectedPod, Inspection};
+use super::eviction::Subject;
+use super::{Call, Facts, Next, Order, SETTLE, Scratch, rollout_labels};
+use crate::cluster::{Lock, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
-use crate::label::InjectionLabels;
+use crate::label::{self, InjectionLabels};
 use crate::migration::{MigrationSpec, Move, MoveState, Skip};
 use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
@@ -29,6 +27,10 @@ impl<'a> Step<'a> {
         let MigrationSpec { source, target, .. } = self.order.spec;
         if self.order.cancelled && !self.ours() {
             return self.enter(MoveState::Cancelled);
+        }
+        if self.meta.skip && !self.ours() {
+            let message = format!("its annotation {} wants it left alone", label::SKIP);
+            return self.fail(Code::NamespaceSkipped, self.object(), message);
         }
         let planes = self.facts.cluster.planes();
         // A rollback may be made because the plane that it leaves is gone.
@@ -57,7 +59,9 @@ impl<'a> Step<'a> {
             return self.fail(Code::InjectorMismatch, self.object(), message);
         }
         let there = self.labels() == self.m.after && !self.ours();
-        if there && self.workloads(&self.goal()).all(|(_, verdict)| finished(&verdict)) {
+        let goal = self.goal();
+        let finished = self.workloads(&goal).all(|(_, verdict)| finished(&verdict));
+        if there && finished && goal.strangers().is_empty() {
             return self.enter(MoveState::Skipped(Skip::Unneeded));
         }
         self.enter(MoveState::Relabeling)
@@ -115,12 +119,18 @@ impl<'a> Step<'a> {
         }
         let mut calls = Vec::new();
         let mut waiting = Vec::new();
+        let mut evicting = Vec::new();
         let (mut room, mut crowded) = (self.order.room, false);
         for (workload, verdict) in self.workloads(&goal) {
             match verdict {
                 Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => {}
-                Verdict::Rolling => waiting.push(workload),
-                Verdict::Stuck(code, message) => return self.stuck(workload, code, message),
+                Verdict::Rolling => waiting.push(Subject::of(workload, verdict)),
+                Verdict::Evict(_) | Verdict::Straggling => {
+                    evicting.push(Subject::of(workload, verdict));
+                }
+                Verdict::Stuck(code, message) => {
+                    return self.fail(code, self.within(&workload.key.to_string()), message);
+                }
                 Verdict::Restart if !room.take(workload) => crowded = true,
                 Verdict::Restart => calls.push(Call::Restart {
                     namespace: self.m.namespace.clone(),
@@ -131,155 +141,44 @@ impl<'a> Step<'a> {
                 }),
             }
         }
-        if !calls.is_empty() {
-            return match self.withheld(scratch) {
-                None => Next::Calls(calls),
-                // What is not written must not hide what became of the rest.
-                Some(Next::Wait(until)) if !waiting.is_empty() => {
-                    sooner(self.await_rollouts(&goal, &waiting, scratch), until)
-                }
-                Some(next) => next,
-            };
+        let strays = match self.strangers(&goal, scratch, &mut evicting) {
+            Ok(strays) => strays,
+            Err(next) => return next,
+        };
+        let (evictions, wake) = match self.evict(&goal, &evicting, scratch) {
+            Ok(turns) => turns,
+            Err(next) => return next,
+        };
+        calls.extend(evictions);
+        let wake = [wake, strays].into_iter().flatten().min();
+        if calls.is_empty() {
+            scratch.failing = None;
         }
-        scratch.failing = None;
+        let writes = !calls.is_empty() || !evicting.is_empty();
+        match self.withheld(scratch).filter(|_| writes) {
+            None => {}
+            // What is not written must not hide what became of the rest.
+            Some(Next::Wait(until)) if !waiting.is_empty() => {
+                return sooner(self.await_rollouts(&goal, &waiting, scratch), until);
+            }
+            Some(next) => return next,
+        }
+        if !calls.is_empty() {
+            return Next::Calls(calls);
+        }
+        waiting.extend(evicting);
         if !waiting.is_empty() {
-            return self.await_rollouts(&goal, &waiting, scratch);
+            return sooner(self.await_rollouts(&goal, &waiting, scratch), wake);
         }
         // Whoever waits for room is not late.
         if crowded {
-            return Next::Wait(None);
+            return Next::Wait(wake);
         }
-        if let Some(next) = self.stray(&goal, scratch) {
-            return next;
+        if strays.is_some() {
+            return Next::Wait(wake);
         }
         *scratch = Scratch::default();
         self.enter(MoveState::Verifying)
-    }
-
-    pub(super) fn verify(&self, scratch: &mut Scratch) -> Next {
-        if let Some(next) = self.strayed() {
-            return next;
-        }
-        let goal = self.goal();
-        let mut waiting = Vec::new();
-        for (workload, verdict) in self.workloads(&goal) {
-            match verdict {
-                Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => {}
-                Verdict::Rolling => waiting.push(workload),
-                Verdict::Stuck(code, message) => return self.stuck(workload, code, message),
-                // Whatever came onto another plane after the restarts is a straggler.
-                Verdict::Restart => {
-                    let pod = goal.pods_of(workload).find(|pod| !goal.on_target(pod));
-                    if let Some(Verdict::Stuck(code, message)) = pod.map(|pod| goal.straggler(pod))
-                    {
-                        return self.stuck(workload, code, message);
-                    }
-                }
-            }
-        }
-        if !waiting.is_empty() {
-            return self.await_rollouts(&goal, &waiting, scratch);
-        }
-        if let Some(next) = self.stray(&goal, scratch) {
-            return next;
-        }
-        let Some(look) = &scratch.inspection else {
-            return self.inspect(scratch);
-        };
-        match self.unverified(&goal, look) {
-            None => self.enter(MoveState::Moved(goal.leftovers())),
-            Some(workload) => {
-                let due = look.at + LOOK_AGAIN;
-                match self.await_rollouts(&goal, &[workload], scratch) {
-                    Next::Wait(wake) if self.facts.elapsed < due => {
-                        sooner(Next::Wait(wake), Some(due))
-                    }
-                    Next::Wait(_) => self.inspect(scratch),
-                    other => other,
-                }
-            }
-        }
-    }
-
-    /// The first workload whose pods, as listed, are not all on the target and ready.
-    fn unverified(&self, goal: &Goal<'a>, look: &Inspection) -> Option<&'a Workload> {
-        self.workloads(goal).find_map(|(workload, verdict)| {
-            if verdict == Verdict::OptedOut {
-                return None;
-            }
-            let pods: Vec<&InspectedPod> = self.inspected(workload, look).collect();
-            let good = |pod: &&InspectedPod| pod.ready && goal.on_target(&pod.pod);
-            let enough = pods.len() >= usize::try_from(workload.desired).unwrap_or(usize::MAX);
-            (!enough || !pods.iter().all(good)).then_some(workload)
-        })
-    }
-
-    fn inspected<'l>(
-        &self,
-        workload: &Workload,
-        look: &'l Inspection,
-    ) -> impl Iterator<Item = &'l InspectedPod> {
-        let controller = Controller::Workload(workload.key.clone());
-        let namespace = self.namespace;
-        look.pods
-            .iter()
-            .filter(|pod| !pod.pod.terminating)
-            .filter(move |pod| namespace.controller(&pod.pod) == controller)
-    }
-
-    /// Waits for rollouts while they make progress; looks for the cause, then fails, when not.
-    fn await_rollouts(
-        &self,
-        goal: &Goal<'a>,
-        waiting: &[&Workload],
-        scratch: &mut Scratch,
-    ) -> Next {
-        let now = self.facts.elapsed;
-        let progress = self.progress(goal);
-        let since = match &mut scratch.furthest {
-            Some((furthest, since)) => {
-                if furthest.advance(progress) {
-                    *since = now;
-                }
-                *since
-            }
-            None => scratch.furthest.insert((progress, now)).1,
-        };
-        let deadline = since + self.order.spec.rollout_timeout;
-        let restart = self.m.restart_id(self.order.migration);
-        let overdue = |workload: &&&Workload| {
-            workload.restart.as_deref() == Some(restart.as_str())
-                && workload.observed
-                && workload.complaints.late.is_some()
-        };
-        let late = waiting.iter().find(overdue);
-        scratch.late_from = late.map(|_| scratch.late_from.unwrap_or(now));
-        let from = scratch.late_from.unwrap_or(deadline);
-        if now < from {
-            return Next::Wait(Some(from));
-        }
-        let Some(workload) = late.or_else(|| waiting.first()) else {
-            return Next::Wait(None);
-        };
-        match &scratch.inspection {
-            Some(look) if look.at >= from => {
-                let pods: Vec<&InspectedPod> = self.inspected(workload, look).collect();
-                let cause = diagnosis::cause(&self.m.namespace, workload, &pods, look);
-                self.fail(cause.code, cause.object, cause.message)
-            }
-            _ => self.inspect(scratch),
-        }
-    }
-
-    fn progress(&self, goal: &Goal<'a>) -> Progress {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let pods = self.namespace.pods.values().filter(|pod| !pod.terminating);
-        Progress {
-            restarted: count(self.m.restarts.len()),
-            done: count(self.workloads(goal).filter(|(_, verdict)| finished(verdict)).count()),
-            updated: self.namespace.workloads.values().map(|workload| workload.updated).sum(),
-            on_target: count(pods.filter(|pod| goal.on_target(pod)).count()),
-        }
     }
 
     /// Labels that somebody else changed are never fought over.
@@ -294,7 +193,7 @@ impl<'a> Step<'a> {
     }
 
     /// After the relabelling only the new labels will do.
-    fn strayed(&self) -> Option<Next> {
+    pub(super) fn strayed(&self) -> Option<Next> {
         let labels = self.labels();
         if labels == self.m.after {
             return None;
@@ -321,65 +220,19 @@ impl<'a> Step<'a> {
         Some(block(self.m, self.facts, Code::NamespaceLocked, self.object(), message, None))
     }
 
-    fn inspect(&self, scratch: &Scratch) -> Next {
-        match scratch.back_off.filter(|until| self.facts.elapsed < *until) {
-            Some(until) => Next::Wait(Some(until)),
-            None => Next::Calls(vec![Call::Inspect { namespace: self.m.namespace.clone() }]),
-        }
-    }
-
-    /// What to do instead of writing, when nothing may be written now.
-    fn withheld(&self, scratch: &Scratch) -> Option<Next> {
-        // A cancelled migration finishes what it has begun; a paused one writes nothing.
-        if self.order.paused && !self.order.cancelled {
-            return Some(Next::Wait(None));
-        }
-        if let Some((since, object, message)) = &scratch.failing
-            && self.facts.elapsed >= *since + self.order.spec.rollout_timeout
-        {
-            let code = match diagnosis::classify(message) {
-                Code::RolloutStalled => Code::WriteRefused,
-                code => code,
-            };
-            return Some(self.fail(code, object.clone(), message.clone()));
-        }
-        let until = scratch.back_off.filter(|until| self.facts.elapsed < *until)?;
-        Some(Next::Wait(Some(until)))
-    }
-
-    /// Pods of controllers that no restart reaches fail the move, unless they soon go: the pods of
-    /// a controller that was just deleted are collected a little later.
-    fn stray(&self, goal: &Goal<'_>, scratch: &mut Scratch) -> Option<Next> {
-        let Some((object, (code, message))) = goal.unreachable().into_iter().next() else {
-            scratch.stray_from = None;
-            return None;
-        };
-        let due = *scratch.stray_from.get_or_insert(self.facts.elapsed) + STRAY;
-        if self.facts.elapsed < due {
-            return Some(Next::Wait(Some(due)));
-        }
-        Some(self.fail(code, self.within(&object), message))
-    }
-
-    fn stuck(&self, workload: &Workload, code: Code, message: String) -> Next {
-        let object = self.within(&workload.key.to_string());
-        if code == Code::RestartReverted {
-            let manager = workload.template_manager.clone();
-            return block(self.m, self.facts, code, object, message, manager);
-        }
-        self.fail(code, object, message)
-    }
-
-    fn fail(&self, code: Code, object: String, message: String) -> Next {
+    pub(super) fn fail(&self, code: Code, object: String, message: String) -> Next {
         let since = self.facts.wall;
         self.enter(MoveState::Failed(Problem { code, object, message, manager: None, since }))
     }
 
-    fn enter(&self, state: MoveState) -> Next {
+    pub(super) fn enter(&self, state: MoveState) -> Next {
         commit(self.m.enter(state, self.facts.wall))
     }
 
-    fn workloads(&self, goal: &Goal<'a>) -> impl Iterator<Item = (&'a Workload, Verdict)> {
+    pub(super) fn workloads(
+        &self,
+        goal: &Goal<'a>,
+    ) -> impl Iterator<Item = (&'a Workload, Verdict)> {
         let Self { order, m, namespace, .. } = *self;
         let rollback_of = order.spec.rollback_of.as_deref();
         let goal = *goal;
@@ -389,7 +242,7 @@ impl<'a> Step<'a> {
             .map(move |workload| (workload, goal.judge(workload, m, order.migration, rollback_of)))
     }
 
-    fn goal(&self) -> Goal<'a> {
+    pub(super) fn goal(&self) -> Goal<'a> {
         Goal {
             cluster: self.facts.cluster,
             namespace: self.namespace,
@@ -413,7 +266,7 @@ impl<'a> Step<'a> {
     }
 
     /// `kind/name` with the namespace between.
-    fn within(&self, object: &str) -> String {
+    pub(super) fn within(&self, object: &str) -> String {
         match object.split_once('/') {
             Some((kind, name)) => format!("{kind}/{}/{name}", self.m.namespace),
             None => object.to_owned(),
@@ -422,17 +275,21 @@ impl<'a> Step<'a> {
 }
 
 /// The same, but no later than `until` where it waits.
-fn sooner(next: Next, until: Option<Duration>) -> Next {
+pub(super) fn sooner(next: Next, until: Option<Duration>) -> Next {
     match next {
         Next::Wait(wake) => Next::Wait([wake, until].into_iter().flatten().min()),
         other => other,
     }
 }
 
-fn finished(verdict: &Verdict) -> bool {
+pub(super) fn finished(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => true,
-        Verdict::Restart | Verdict::Rolling | Verdict::Stuck(..) => false,
+        Verdict::Restart
+        | Verdict::Rolling
+        | Verdict::Evict(_)
+        | Verdict::Straggling
+        | Verdict::Stuck(..) => false,
     }
 }
 

@@ -4,7 +4,7 @@ use super::world::{
     NEW, OLD, World, calisti, deployed, deployment, labels, owned, pod, rev, revisioned, workload,
 };
 use revshift_core::label::InjectionLabels;
-use revshift_core::plan::{Plan, ROLLOUT_TIMEOUT, Request, plan};
+use revshift_core::plan::{Method, Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
@@ -20,6 +20,7 @@ fn request(namespaces: &[&str]) -> Request {
         approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,
+        allow_downtime: false,
     }
 }
 
@@ -65,7 +66,7 @@ fn a_plan_names_what_is_restarted_and_what_is_left() {
     let workloads: Vec<_> = entry
         .workloads
         .iter()
-        .map(|w| (w.key.name.as_str(), w.pods_to_move, w.spared.is_none()))
+        .map(|w| (w.name.as_str(), w.pods_to_move, w.method == Some(Method::Roll)))
         .collect();
     assert_eq!(workloads, [("idle", 0, false), ("opted", 0, false), ("web", 2, true)]);
     let codes: Vec<Code> = plan.findings.iter().map(|finding| finding.code).collect();
@@ -159,43 +160,74 @@ fn namespaces_that_are_not_on_the_source_are_refused() {
 }
 
 #[test]
-fn workloads_that_a_rolling_restart_does_not_move_are_refused() {
-    let obstructed = |obstacle| {
-        shop(|world| world.edit_workload("shop", "web", |w| w.obstacle = Some(obstacle)))
-    };
-    let web = || "Deployment/shop/web".to_owned();
-    assert_eq!(refused(&obstructed(Obstacle::Paused), "shop"), [(Code::WorkloadPaused, web())]);
-    assert_eq!(refused(&obstructed(Obstacle::OnDelete), "shop")[0].0, Code::WorkloadOnDelete);
-    assert_eq!(refused(&obstructed(Obstacle::Partition), "shop")[0].0, Code::WorkloadPartitioned);
+fn a_template_with_a_sidecar_of_its_own_is_refused() {
     let baked = shop(|world| world.edit_workload("shop", "web", |w| w.baked_in = true));
-    assert_eq!(refused(&baked, "shop"), [(Code::WorkloadBakedIn, web())]);
-    for (kind, hash, code, subject) in [
-        ("ReplicaSet", None, Code::WorkloadBare, "ReplicaSet/shop/x-ccc"),
-        (
-            "ReplicaSet",
-            Some(TemplateHash::Deployment("ccc".to_owned())),
-            Code::WorkloadBare,
-            "ReplicaSet/shop/x-ccc",
-        ),
-        (
-            "ReplicaSet",
-            Some(TemplateHash::Rollout("ccc".to_owned())),
-            Code::WorkloadUnknown,
-            "Rollout/shop/x",
-        ),
-        ("ReplicationController", None, Code::WorkloadBare, "ReplicationController/shop/x-ccc"),
-        ("ZookeeperCluster", None, Code::WorkloadUnknown, "ZookeeperCluster/shop/x-ccc"),
+    let web = "Deployment/shop/web".to_owned();
+    assert_eq!(refused(&baked, "shop"), [(Code::WorkloadBakedIn, web)]);
+}
+
+/// What a plan says of a workload: how it is restarted, and the finding about it.
+#[track_caller]
+fn told(world: &World, name: &str) -> (Option<Method>, Option<Code>) {
+    let plan = plan(&world.cluster, &request(&["shop"])).unwrap();
+    let workload = plan.entries[0].workloads.iter().find(|w| w.name == name).unwrap();
+    let object = format!("{}/shop/{name}", workload.kind);
+    let finding = plan.findings.iter().find(|finding| finding.object == object);
+    (workload.method, finding.map(|finding| finding.code))
+}
+
+#[test]
+fn what_a_change_of_the_template_does_not_replace_is_evicted() {
+    for (obstacle, code) in [
+        (Obstacle::Paused, Code::WorkloadPaused),
+        (Obstacle::OnDelete, Code::WorkloadOnDelete),
+        (Obstacle::Partition, Code::WorkloadPartitioned),
+        (Obstacle::Owned("Kiali/kiali".to_owned()), Code::WorkloadOwned),
     ] {
         let world = shop(|world| {
-            let owner = Owner {
-                group: "apps".to_owned(),
-                kind: kind.to_owned(),
-                name: "x-ccc".to_owned(),
-                template_hash: hash.clone(),
-            };
-            world.pod("shop", pod("x-ccc-1", Some(owner), old()));
+            world.edit_workload("shop", "web", |w| w.obstacle = Some(obstacle.clone()));
         });
-        assert_eq!(refused(&world, "shop"), [(code, subject.to_owned())], "{kind}");
+        assert_eq!(told(&world, "web"), (Some(Method::Evict), Some(code)));
+        // Whoever has only one pod would be interrupted.
+        let single = shop(|world| {
+            world.edit_workload("shop", "web", |w| {
+                w.obstacle = Some(obstacle.clone());
+                (w.desired, w.total, w.updated, w.available) = (1, 1, 1, 1);
+            });
+            world.gone(revshift_core::cluster::Kind::Pod, "shop", "web-aaa-1");
+        });
+        let web = "Deployment/shop/web".to_owned();
+        assert_eq!(refused(&single, "shop"), [(Code::WorkloadNeedsDowntime, web)]);
+        let allowed = Request { allow_downtime: true, ..request(&["shop"]) };
+        assert!(plan(&single.cluster, &allowed).is_ok());
+    }
+}
+
+#[test]
+fn pods_of_controllers_that_are_not_watched_are_evicted() {
+    let hash = || Some(TemplateHash::Deployment("ccc".to_owned()));
+    for (kind, hash, code) in [
+        ("ReplicaSet", None, Code::WorkloadBare),
+        ("ReplicaSet", hash(), Code::WorkloadBare),
+        ("ReplicationController", None, Code::WorkloadBare),
+        ("ZookeeperCluster", None, Code::WorkloadUnknown),
+    ] {
+        let with = |pods: u32| {
+            shop(|world| {
+                for index in 0..pods {
+                    let owner = Owner {
+                        group: "apps".to_owned(),
+                        kind: kind.to_owned(),
+                        name: "x-ccc".to_owned(),
+                        template_hash: hash.clone(),
+                    };
+                    world.pod("shop", pod(&format!("x-ccc-{index}"), Some(owner), old()));
+                }
+            })
+        };
+        assert_eq!(told(&with(2), "x-ccc"), (Some(Method::Evict), Some(code)), "{kind}");
+        let subject = format!("{kind}/shop/x-ccc");
+        assert_eq!(refused(&with(1), "shop"), [(Code::WorkloadNeedsDowntime, subject)], "{kind}");
     }
 }
 
@@ -206,13 +238,13 @@ fn an_obstacle_without_pods_to_move_forbids_nothing() {
         idle.obstacle = Some(Obstacle::OnDelete);
         world.workload("shop", idle);
     });
-    assert!(plan(&world.cluster, &request(&["shop"])).is_ok());
+    assert_eq!(told(&world, "idle").0, None);
 }
 
 #[test]
 fn every_obstacle_of_every_namespace_is_told_at_once() {
     let mut world = shop(|world| {
-        world.edit_workload("shop", "web", |w| w.obstacle = Some(Obstacle::Paused));
+        world.edit_workload("shop", "web", |w| w.baked_in = true);
     });
     world.namespace("plain", &[]);
     match plan(&world.cluster, &request(&["shop", "plain", "missing"])) {
@@ -235,7 +267,7 @@ fn a_namespace_already_labelled_with_the_target_is_only_restarted() {
     });
     let plan = plan(&world.cluster, &request(&["shop"])).unwrap();
     assert_eq!(plan.entries[0].before, plan.entries[0].after);
-    assert_eq!(plan.entries[0].workloads[0].spared, None);
+    assert_eq!(plan.entries[0].workloads[0].method, Some(Method::Roll));
 }
 
 #[test]
@@ -247,6 +279,8 @@ fn the_hash_covers_what_is_executed_and_not_what_is_found() {
     assert_ne!(first, hash(&world, &request(&["other", "shop"])));
     let slower = Request { rollout_timeout: Duration::from_secs(1), ..request(&["shop", "other"]) };
     assert_ne!(first, hash(&world, &slower));
+    let bolder = Request { allow_downtime: true, ..request(&["shop", "other"]) };
+    assert_ne!(first, hash(&world, &bolder));
     world.workload("shop", deployment("new", 3));
     assert_eq!(first, hash(&world, &request(&["shop", "other"])));
     world.edit_namespace("shop", |meta| meta.uid = "another".to_owned());
@@ -254,4 +288,18 @@ fn the_hash_covers_what_is_executed_and_not_what_is_found() {
     let plan: Plan = plan(&world.cluster, &request(&["shop"])).unwrap();
     let rollback = Plan { rollback_of: Some("m-1".to_owned()), ..plan.clone() };
     assert_ne!(plan.hash(), rollback.hash());
+}
+
+#[test]
+fn what_its_owner_wants_left_alone_is_left() {
+    let mut world = shop(|world| {
+        world.workload("shop", deployment("other", 1));
+        world.pod("shop", deployed("other", "bbb", "0", old()));
+        world.edit_workload("shop", "other", |w| w.obstacle = Some(Obstacle::Skipped));
+    });
+    assert_eq!(told(&world, "other"), (None, Some(Code::LeftoverSkipped)));
+    let planned = plan(&world.cluster, &request(&["shop"])).unwrap();
+    assert_eq!(planned.entries[0].leftovers.len(), 1);
+    world.edit_namespace("shop", |meta| meta.skip = true);
+    assert_eq!(refused(&world, "shop"), [(Code::NamespaceSkipped, "Namespace/shop".to_owned())]);
 }

@@ -5,13 +5,14 @@ use revshift_core::budget::Room;
 use revshift_core::cluster::{Kind, Lock};
 use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble};
 use revshift_core::migration::{Migration, Move, MoveState, restart_id};
-use revshift_core::pod::Injected;
+use revshift_core::pod::{Injected, Pod};
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, Facts, Next, Order, Scratch, step};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One move of migration `m` in `shop`, and what a leader remembers of it.
+#[derive(Clone)]
 pub(crate) struct Story {
     pub(crate) world: World,
     pub(crate) migration: Migration,
@@ -118,11 +119,17 @@ impl Story {
     }
 
     pub(crate) fn look(&mut self, ready: bool) {
+        self.look_at(|_| ready);
+    }
+
+    /// A list of the namespace's pods, of which those are ready.
+    pub(crate) fn look_at(&mut self, ready: impl Fn(&Pod) -> bool) {
         let (_, content) = self.world.cluster.namespace("shop").unwrap();
         let pods = content.pods.values().map(|pod| InspectedPod {
             pod: pod.clone(),
-            ready,
-            trouble: (!ready).then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
+            ready: ready(pod),
+            trouble: (!ready(pod))
+                .then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
         });
         self.scratch.inspection =
             Some(Inspection { at: self.elapsed, pods: pods.collect(), warnings: Vec::new() });

@@ -154,6 +154,7 @@ impl World {
             lock,
             terminating: false,
             order: 0,
+            skip: false,
             label_manager: Some("kubectl".to_owned()),
         };
         self.set_namespace(name, meta);
@@ -309,6 +310,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             rollout_timeout: Duration::from_mins(10),
             failure_budget: 0,
             approvals: BTreeSet::new(),
+            allow_downtime: false,
             rollback_of: None,
             requester: "test".to_owned(),
             reason: String::new(),

@@ -39,6 +39,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         approval_waves: spec.approvals.iter().copied().collect(),
         approvals: migration.control.approved.iter().map(approval).collect(),
         failure_budget: spec.failure_budget,
+        allow_downtime: spec.allow_downtime,
     }
 }
 
@@ -69,6 +70,13 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         kind: workload.kind.as_str().to_owned(),
         name: workload.name.clone(),
         attempt: *attempt,
+        method: proto::restart::Method::Roll.into(),
+    });
+    let evictions = m.evictions.iter().map(|(controller, evictions)| {
+        let (kind, name) = controller.split_once('/').unwrap_or(("", controller));
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let method = proto::restart::Method::Evict.into();
+        proto::Restart { kind, name, attempt: evictions.attempt, method }
     });
     proto::Move {
         namespace: m.namespace.clone(),
@@ -82,7 +90,7 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         problem: problem.map(self::problem),
         labels_before: m.before.entries().into_iter().collect(),
         labels_after: m.after.entries().into_iter().collect(),
-        restarts: restarts.collect(),
+        restarts: restarts.chain(evictions).collect(),
         leftovers: leftovers.iter().map(leftover).collect(),
         wave: m.wave,
         skip_reason: match m.state {
@@ -113,6 +121,7 @@ pub(crate) fn leftover(leftover: &Leftover) -> proto::Leftover {
         LeftoverReason::CronJob => proto::leftover::Reason::CronJob,
         LeftoverReason::BarePod => proto::leftover::Reason::BarePod,
         LeftoverReason::ScaledToZero => proto::leftover::Reason::ScaledToZero,
+        LeftoverReason::Skipped => proto::leftover::Reason::Skipped,
     };
     proto::Leftover {
         kind: leftover.kind.clone(),

@@ -4,7 +4,7 @@ use super::duration;
 use super::migration::{leftover, migration};
 use crate::control::Planned;
 use crate::published::Stored;
-use revshift_core::plan::{Entry, Finding, Plan, PlannedWorkload, Severity};
+use revshift_core::plan::{Entry, Finding, Method, Plan, PlannedWorkload, Severity};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::plan_migration_response::Part;
 use std::collections::BTreeSet;
@@ -41,6 +41,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         waves: migration.waves_total,
         approval_waves: migration.approval_waves.clone(),
         failure_budget: migration.failure_budget,
+        allow_downtime: migration.allow_downtime,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -66,6 +67,7 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         waves: plan.entries.iter().map(|entry| entry.wave + 1).max().unwrap_or_default(),
         approval_waves: plan.approvals.iter().copied().collect(),
         failure_budget: plan.failure_budget,
+        allow_downtime: plan.allow_downtime,
     }
 }
 
@@ -82,17 +84,18 @@ fn entry(entry: Entry) -> proto::PlanEntry {
 }
 
 fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
-    let action = match workload.spared {
-        None => proto::plan_workload::Action::Roll,
-        Some(_) => proto::plan_workload::Action::None,
+    let action = match workload.method {
+        Some(Method::Roll) => proto::plan_workload::Action::Roll,
+        Some(Method::Evict) => proto::plan_workload::Action::Evict,
+        None => proto::plan_workload::Action::None,
     };
     proto::PlanWorkload {
-        kind: workload.key.kind.as_str().to_owned(),
-        name: workload.key.name,
+        kind: workload.kind,
+        name: workload.name,
         replicas: workload.replicas,
         pods_to_move: workload.pods_to_move,
         action: action.into(),
-        reason: workload.spared.unwrap_or_default(),
+        reason: workload.reason,
     }
 }
 

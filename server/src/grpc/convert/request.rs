@@ -91,10 +91,11 @@ impl Fields {
                 approve_all: false,
                 rollout_timeout: ROLLOUT_TIMEOUT,
                 failure_budget: 0,
+                allow_downtime: false,
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
-        let (approve_all, failure_budget) = (spec.approve_all, spec.failure_budget);
+        let proto::MigrationSpec { approve_all, failure_budget, allow_downtime, .. } = spec;
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let request = Request {
             source,
@@ -103,6 +104,7 @@ impl Fields {
             approve_all,
             rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
             failure_budget,
+            allow_downtime,
         };
         self.0.extend(plan::check_fields(&request));
         request

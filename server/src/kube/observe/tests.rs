@@ -95,6 +95,26 @@ fn obstacles_are_read_from_specifications() {
 }
 
 #[test]
+fn owners_and_their_wishes_are_found() {
+    let obstacle = |metadata: Value, paused: bool| {
+        let spec = json!({ "paused": paused, "selector": {}, "template": {} });
+        let object = json!({ "metadata": metadata, "spec": spec });
+        workload_of(deployment(&from_value(object).unwrap())).obstacle
+    };
+    let owner = |controller: bool| {
+        json!({ "ownerReferences": [{
+            "apiVersion": "v1", "kind": "Kiali", "name": "kiali", "uid": "1", "controller": controller,
+        }] })
+    };
+    assert_eq!(obstacle(owner(true), false), Some(Obstacle::Owned("Kiali/kiali".to_owned())));
+    assert_eq!(obstacle(owner(true), true), Some(Obstacle::Paused));
+    assert_eq!(obstacle(owner(false), false), None);
+    let skip = |value: &str| json!({ "annotations": { "revshift.dev/skip": value } });
+    assert_eq!(obstacle(skip("true"), true), Some(Obstacle::Skipped));
+    assert_eq!(obstacle(skip("no"), false), None);
+}
+
+#[test]
 fn an_istiod_is_known_by_its_labels_and_its_version_by_its_image() {
     for (image, version) in [
         ("docker.io/istio/pilot:1.30.2", "1.30.2"),

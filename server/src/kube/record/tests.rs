@@ -21,6 +21,7 @@ fn states() -> Vec<MoveState> {
         LeftoverReason::CronJob,
         LeftoverReason::BarePod,
         LeftoverReason::ScaledToZero,
+        LeftoverReason::Skipped,
     ]
     .map(|reason| Leftover { reason, kind: "Kind".to_owned(), name: "x".to_owned(), pods: 2 });
     vec![
@@ -51,6 +52,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             rollout_timeout_ms: 1500,
             failure_budget: 3,
             approval_waves: BTreeSet::from([1, 4]),
+            allow_downtime: true,
             rollback_of: Some("m-0".to_owned()),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
@@ -95,6 +97,10 @@ fn moves_come_back_as_they_were() {
             m.relabelled = true;
             let key = WorkloadKey { kind: WorkloadKind::DaemonSet, name: "agent".to_owned() };
             m.restarts = BTreeMap::from([(key, 2)]);
+            let uids = |uid: &str| BTreeSet::from([uid.to_owned()]);
+            let (planned, stragglers) = (uids("1"), uids("2"));
+            let evictions = Evictions { attempt: 2, pods: 3, planned, stragglers };
+            m.evictions = BTreeMap::from([("StatefulSet/db".to_owned(), evictions)]);
             m
         })
         .collect();
