@@ -2,26 +2,23 @@
 
 mod pace;
 mod removal;
+mod storing;
 
 use crate::clock::Clock;
 use crate::engine::Parts;
 use crate::engine::records::Records;
-use crate::engine::status;
 use crate::kube::call::Reply;
 use crate::kube::crd::{Migration as MigrationObject, MigrationShard};
 use crate::kube::watch;
 use crate::published::State;
-use kube::{Error, ResourceExt};
 use pace::Pace;
 use revshift_core::migration::{Migration, Move, MoveState};
-use revshift_core::problem::Code;
 use revshift_core::step::{self, Facts, Next, Order, Scratch, Withheld};
 use revshift_core::{admission, estimate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 /// How long after a write without a clear reply the object is read again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -214,40 +211,6 @@ impl Acting {
         self.pace.retain(active);
     }
 
-    /// Writes this leader's epoch into every unfinished shard that another leader wrote: a stale
-    /// leader's commits then fail, and its last ones are known. False while one is left.
-    fn adopt(
-        &mut self,
-        state: &State,
-        records: &Records,
-        parts: &Parts,
-        tasks: &mut JoinSet<Answer>,
-    ) -> bool {
-        if records.epoch() > self.epoch {
-            warn!(epoch = self.epoch, newer = records.epoch(), "another replica has taken over");
-            self.deposed = true;
-            return false;
-        }
-        let mut adopted = true;
-        for (id, migration) in &state.migrations {
-            if migration.ended.is_some() {
-                continue;
-            }
-            let foreign = records.shards_of(id).into_iter().find(|shard| {
-                shard.status.as_ref().is_none_or(|status| status.epoch != self.epoch)
-            });
-            if let Some(shard) = foreign {
-                adopted = false;
-                if self.writing.insert(id.clone()) {
-                    info!(shard = shard.name_any(), epoch = self.epoch, "taking over");
-                    let moves = moves_of(shard, migration);
-                    self.write_shard(shard, moves, parts, tasks);
-                }
-            }
-        }
-        adopted
-    }
-
     fn admit(&mut self, state: &State, parts: &Parts) {
         let busy = |id: &str, namespace: &str| {
             self.calls.contains_key(&(id.to_owned(), namespace.to_owned()))
@@ -363,128 +326,6 @@ impl Acting {
     fn is_queued(&self, id: &str, index: usize) -> bool {
         self.queued.get(id).is_some_and(|queued| queued.contains_key(&index))
     }
-
-    /// Stores what was decided: one shard of a migration at a time, its records numbered here.
-    fn commit(
-        &mut self,
-        state: &State,
-        records: &Records,
-        parts: &Parts,
-        tasks: &mut JoinSet<Answer>,
-    ) -> Option<Duration> {
-        let now = parts.clock.elapsed();
-        let mut wake: Option<Duration> = None;
-        let ids: Vec<String> = self.queued.keys().cloned().collect();
-        for id in ids {
-            let Some(migration) = state.migrations.get(&id) else {
-                self.queued.remove(&id);
-                continue;
-            };
-            if self.writing.contains(&id) {
-                continue;
-            }
-            let Some(queued) = self.queued.get(&id) else {
-                continue;
-            };
-            // Under load one write stores what many moves have come to.
-            let due = self.committed.get(&id).map(|last| *last + COMMIT_EVERY);
-            if let Some(due) = due.filter(|due| *due > now)
-                && migration.active().nth(MANY).is_some()
-            {
-                wake = Some(wake.map_or(due, |wake| wake.min(due)));
-                continue;
-            }
-            let shard = records.shards_of(&id).into_iter().find(|shard| {
-                let range = range_of(shard);
-                queued.keys().any(|index| range.contains(index))
-            });
-            let Some(shard) = shard else {
-                warn!(migration = id, "its shards are gone: nothing can be stored for it");
-                self.queued.remove(&id);
-                continue;
-            };
-            let range = range_of(shard);
-            let last = migration.moves.iter().map(|m| m.sequence).max().unwrap_or_default();
-            let mut number = last.max(u64::from(self.epoch) << 32);
-            let mut moves = moves_of(shard, migration);
-            for (index, m) in queued.range(range.clone()) {
-                number += 1;
-                let m = Move { sequence: number, ..m.clone() };
-                debug!(migration = id, namespace = m.namespace, state = m.state.as_str(), number);
-                moves[index - range.start] = m;
-            }
-            self.committed.insert(id.clone(), now);
-            self.writing.insert(id);
-            self.write_shard(shard, moves, parts, tasks);
-        }
-        wake
-    }
-
-    fn write_shard(
-        &self,
-        shard: &MigrationShard,
-        moves: Vec<Move>,
-        parts: &Parts,
-        tasks: &mut JoinSet<Answer>,
-    ) {
-        let (store, shard, epoch) = (parts.store.clone(), shard.clone(), self.epoch);
-        tasks.spawn(async move {
-            let (id, name) = (shard.spec.migration.clone(), shard.name_any());
-            let written = match store.commit(&shard, epoch, &moves).await {
-                Ok(written) => Some(written),
-                // Until it is known what is stored, nothing else may be numbered.
-                Err(error) => loop {
-                    pause_after(&name, &error).await;
-                    match store.shard(&name).await {
-                        Ok(shard) => break shard,
-                        Err(error) => warn!(name, %error, "cannot read what is stored"),
-                    }
-                    sleep(PAUSE).await;
-                },
-            };
-            Answer::Shard(id, written.map(Box::new))
-        });
-    }
-
-    /// Brings the migrations' own status up to date, the final state last of all.
-    fn conclude(
-        &mut self,
-        state: &State,
-        records: &Records,
-        parts: &Parts,
-        tasks: &mut JoinSet<Answer>,
-    ) {
-        let waits = admission::waits(&state.migrations);
-        for (id, migration) in &state.migrations {
-            if self.writing.contains(id) || self.queued.contains_key(id) {
-                continue;
-            }
-            let Some(object) = records.migration(id) else {
-                continue;
-            };
-            if migration.ended.is_some() {
-                self.let_go(id, object, parts, tasks);
-                continue;
-            }
-            let waiting = waits.get(id).cloned().unwrap_or_default();
-            let wanted = status::status(migration, &waiting, object, parts.clock.now());
-            if object.status.as_ref() == Some(&wanted) {
-                continue;
-            }
-            self.writing.insert(id.clone());
-            let (store, id, object) = (parts.store.clone(), id.clone(), object.clone());
-            tasks.spawn(async move {
-                let written = match store.conclude(&object, wanted).await {
-                    Ok(written) => Some(written),
-                    Err(error) => {
-                        pause_after(&id, &error).await;
-                        store.migration(&id).await.ok().flatten()
-                    }
-                };
-                Answer::Migration(id, written.map(Box::new))
-            });
-        }
-    }
 }
 
 /// Takes a move through every state that it passes without a call: the record to store, if it came
@@ -503,35 +344,4 @@ fn pass(
         }
     }
     (decided, Next::Wait(None))
-}
-
-/// A conflict says at once what to do; any other failure had better be given some time.
-async fn pause_after(object: &str, error: &Error) {
-    match error {
-        Error::Api(status) if status.is_conflict() || status.is_not_found() => {
-            debug!(object, "lost a race; reading again");
-        }
-        Error::Api(status) if status.is_forbidden() => {
-            warn!(
-                object,
-                code = Code::PermissionDenied.as_str(),
-                message = status.message,
-                "may not write"
-            );
-            sleep(PAUSE * 10).await;
-        }
-        error => {
-            warn!(object, %error, "a write had no clear reply");
-            sleep(PAUSE).await;
-        }
-    }
-}
-
-fn range_of(shard: &MigrationShard) -> std::ops::Range<usize> {
-    let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
-    first..first.saturating_add(shard.spec.moves.len())
-}
-
-fn moves_of(shard: &MigrationShard, migration: &Migration) -> Vec<Move> {
-    migration.moves.get(range_of(shard)).unwrap_or_default().to_vec()
 }

@@ -56,7 +56,7 @@ const MATRIX: &[(&str, &[&str])] = &[
     ),
     (
         "F14 workloads that a restart does not move",
-        &["workloads_that_cannot_be_rolled_are_refused", "leftovers_are_told_and_left"],
+        &["what_does_not_roll_is_evicted_pod_by_pod", "leftovers_are_told_and_left"],
     ),
     (
         "F15 the new injector is down",

@@ -1,6 +1,7 @@
 //! The end of stored migrations: those that somebody deletes, and those that were never whole.
 
-use super::{Acting, Answer, pause_after};
+use super::storing::pause_after;
+use super::{Acting, Answer};
 use crate::engine::Parts;
 use crate::engine::records::Records;
 use crate::kube::crd::Migration as MigrationObject;

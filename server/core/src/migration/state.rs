@@ -1,0 +1,76 @@
+//! Where a migration stands as a whole.
+
+/// Where a migration stands; follows from its control, its moves and what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationState {
+    /// Waits for another migration.
+    Pending,
+    /// Moves namespaces.
+    Running,
+    /// Starts nothing until resumed.
+    Paused(PauseReason),
+    /// Its next wave, of this number, waits for an approval.
+    WaitingApproval(u32),
+    /// Finishes what is in flight.
+    Cancelling,
+    /// Final: all moved or already there.
+    Succeeded,
+    /// Final: some were not moved.
+    CompletedWithExceptions,
+    /// Final: cancelled.
+    Cancelled,
+}
+
+/// Why a migration is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    /// Somebody paused it, or took one of its namespaces back.
+    User,
+    /// A move failed or is blocked.
+    FailureBudget,
+}
+
+/// How many moves are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveCounts {
+    /// Not started.
+    pub pending: u32,
+    /// Under way.
+    pub active: u32,
+    /// Moved or already there.
+    pub moved: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Blocked.
+    pub blocked: u32,
+    /// Cancelled, gone, superseded, or skipped on request.
+    pub other: u32,
+}
+
+impl MigrationState {
+    /// Whether it never changes again.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Succeeded | Self::CompletedWithExceptions | Self::Cancelled => true,
+            Self::Pending
+            | Self::Running
+            | Self::Paused(_)
+            | Self::WaitingApproval(_)
+            | Self::Cancelling => false,
+        }
+    }
+
+    /// The state's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Paused(_) => "PAUSED",
+            Self::WaitingApproval(_) => "WAITING_APPROVAL",
+            Self::Cancelling => "CANCELLING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::CompletedWithExceptions => "COMPLETED_WITH_EXCEPTIONS",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
