@@ -50,6 +50,9 @@ impl Plan {
             format!("rollout timeout {}", wording::duration(header.rollout_timeout.as_ref())),
         ];
         facts.push(format!("failure budget {}", header.failure_budget));
+        if header.force {
+            facts.push("broken pods are deleted by force".to_owned());
+        }
         facts.extend(header.approval_waves.iter().map(|it| format!("wave {it} needs an approval")));
         facts.extend(header.waits_for.iter().map(|id| format!("waits for {id}")));
         for finding in &self.findings {

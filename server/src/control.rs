@@ -145,19 +145,17 @@ impl Control {
         Err(Failure::ConcurrentWrite(id.to_owned()))
     }
 
-    /// The plan that rolls `namespaces` of migration `id` back (all that it moved, when none is
-    /// named); stores nothing.
+    /// The plan that rolls back what is asked for of migration `id`; stores nothing.
     pub async fn plan_rollback(
         &self,
         id: &str,
-        namespaces: &[String],
-        reason: &str,
+        request: &rollback::Request,
     ) -> Result<Planned, Failure> {
         self.installed()?;
         // Its records are read live: what is restored depends on them.
         let stored = self.stored(&self.read(id).await?)?;
         let state = self.ready()?;
-        let plan = rollback::rollback(&state.cluster, &stored.migration, namespaces, reason)?;
+        let plan = rollback::rollback(&state.cluster, &stored.migration, request)?;
         let waits_for = waits_for(&state.migrations, &plan);
         Ok(Planned { plan, waits_for })
     }
@@ -166,8 +164,7 @@ impl Control {
     pub async fn rollback(
         &self,
         id: &str,
-        namespaces: &[String],
-        reason: &str,
+        request: &rollback::Request,
         ticket: &Ticket,
         caller: &Caller,
     ) -> Result<Stored, Failure> {
@@ -176,8 +173,8 @@ impl Control {
         if let Some(stored) = self.repeated(&new, ticket).await? {
             return Ok(stored);
         }
-        let plan = self.plan_rollback(id, namespaces, reason).await?.plan;
-        self.store(&new, &plan, reason, ticket, caller).await
+        let plan = self.plan_rollback(id, request).await?.plan;
+        self.store(&new, &plan, &request.reason, ticket, caller).await
     }
 
     /// The migration that an earlier call with the same ticket stored.

@@ -75,6 +75,7 @@ impl Engine {
             Kind::Workload(WorkloadKind::Deployment),
             Kind::Workload(WorkloadKind::StatefulSet),
             Kind::Workload(WorkloadKind::DaemonSet),
+            Kind::Workload(WorkloadKind::Rollout),
             Kind::Pod,
             Kind::Job,
             Kind::Injector,

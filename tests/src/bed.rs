@@ -40,6 +40,8 @@ pub enum Power {
     Outages,
     /// The status that the operator of a plane writes is the scenario's to write.
     PlaneStatus,
+    /// Argo's Rollouts controller runs, but their definition is not installed.
+    Rollouts,
 }
 
 /// A scenario was not told, as the cluster lacks a power that it needs.

@@ -68,6 +68,18 @@ pub(crate) async fn set_failure_policy(
 
 /// Installs the definition of IstioRevision.
 pub(crate) async fn define_sail(client: &Client) -> Result<()> {
+    define(client, "sailoperator.io", "v1", "IstioRevision", "istiorevisions", "Cluster").await
+}
+
+/// Installs the definition of a kind whose objects may hold anything.
+pub(crate) async fn define(
+    client: &Client,
+    group: &str,
+    version: &str,
+    kind: &str,
+    plural: &str,
+    scope: &str,
+) -> Result<()> {
     let schema = json!({ "openAPIV3Schema": {
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
@@ -75,18 +87,18 @@ pub(crate) async fn define_sail(client: &Client) -> Result<()> {
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": SAIL },
+        "metadata": { "name": format!("{plural}.{group}") },
         "spec": {
-            "group": "sailoperator.io",
-            "scope": "Cluster",
+            "group": group,
+            "scope": scope,
             "names": {
-                "kind": "IstioRevision",
-                "listKind": "IstioRevisionList",
-                "plural": "istiorevisions",
-                "singular": "istiorevision",
+                "kind": kind,
+                "listKind": format!("{kind}List"),
+                "plural": plural,
+                "singular": kind.to_lowercase(),
             },
             "versions": [{
-                "name": "v1",
+                "name": version,
                 "served": true,
                 "storage": true,
                 "subresources": { "status": {} },

@@ -16,6 +16,7 @@ mod procedure;
 mod refusals;
 mod replicas;
 mod rollback;
+mod rollouts;
 mod waves;
 
 use crate::bed::Bed;
@@ -64,7 +65,8 @@ scenarios! {
     failures::failures_are_told_apart_and_rolled_back_together,
     failures::a_stuck_namespace_is_rolled_back_alone,
     failures::a_deployments_own_deadline_is_kept,
-    failures::a_stuck_stateful_set_needs_a_hand,
+    failures::a_stuck_stateful_set_needs_no_hand,
+    failures::a_stuck_stateful_set_is_forced,
     blockages::a_quota_without_room_fails_the_move,
     blockages::a_webhook_that_is_down_fails_the_move,
     blockages::a_plane_that_is_not_available_takes_nothing,
@@ -106,6 +108,8 @@ scenarios! {
     rollback::a_rollback_is_refused_where_it_would_guess,
     rollback::a_running_migration_is_rolled_back,
     rollback::a_rollback_is_rolled_back,
+    rollouts::a_rollout_is_restarted_by_its_own_controller,
+    rollouts::the_only_pod_of_a_rollout_goes_only_when_told,
     waves::a_rule_moves_in_waves,
     waves::a_file_holds_the_whole_specification,
     waves::a_gateway_waits_for_an_approval,

@@ -18,6 +18,10 @@ pub(crate) struct Args {
     /// A namespace to try again; may be given several times
     #[arg(short, long = "namespace", value_name = "NS", required = true)]
     namespaces: Vec<String>,
+    /// Delete broken pods that a StatefulSet is stuck on, whatever the PodDisruptionBudgets say,
+    /// instead of evicting them
+    #[arg(long)]
+    force: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -25,7 +29,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let Self { id, namespaces, yes } = self;
+        let Self { id, namespaces, force, yes } = self;
         context.need_consent("retry", yes)?;
         let mut moves = connect::moves(&mut context.servers, &id).await?;
         moves.retain(|it| namespaces.contains(&it.namespace));
@@ -43,7 +47,7 @@ impl Args {
             return Ok(ExitStatus::Failed);
         }
         unknown_when_interrupted(context, &id);
-        let request = proto::RetryMovesRequest { migration_id: id.clone(), namespaces };
+        let request = proto::RetryMovesRequest { migration_id: id.clone(), namespaces, force };
         let answer = context
             .servers
             .call(async |channel| {

@@ -20,6 +20,13 @@ pub(crate) struct Args {
     /// A namespace to roll back; may be given several times [default: all that it moved]
     #[arg(short, long = "namespace", value_name = "NS")]
     namespaces: Vec<String>,
+    /// Roll back what this wave moved, from 0
+    #[arg(long, value_name = "NUMBER", conflicts_with = "namespaces")]
+    wave: Option<u32>,
+    /// Delete broken pods that a StatefulSet is stuck on, whatever the PodDisruptionBudgets say,
+    /// instead of evicting them
+    #[arg(long)]
+    force: bool,
     /// Why; it is kept with the rollback
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -29,9 +36,15 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let Self { id, namespaces, reason, options } = self;
-        let request =
-            proto::RollbackMigrationRequest { id, namespaces, reason, ..Default::default() };
+        let Self { id, namespaces, wave, force, reason, options } = self;
+        let request = proto::RollbackMigrationRequest {
+            id,
+            namespaces,
+            wave,
+            force,
+            reason,
+            ..Default::default()
+        };
         proposal::carry_out(&Rollback { request }, &options, context).await
     }
 }

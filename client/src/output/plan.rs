@@ -22,6 +22,11 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     if header.allow_downtime {
         lines.push("workloads that have only one pod may be interrupted".to_owned());
     }
+    if header.force {
+        let text =
+            "broken pods that StatefulSets are stuck on are deleted, whatever the budgets say";
+        lines.push(text.to_owned());
+    }
     if !header.waits_for.is_empty() {
         lines.push(format!("waits for: {}", header.waits_for.join(", ")));
     }

@@ -37,7 +37,7 @@ pub struct Cluster {
 pub struct Namespace {
     /// The namespace itself; none while only its content was seen.
     pub meta: Option<NamespaceMeta>,
-    /// Its Deployments, StatefulSets and DaemonSets.
+    /// Its workloads of the kinds that are watched.
     pub workloads: BTreeMap<WorkloadKey, Workload>,
     /// Its unfinished pods by name.
     pub pods: BTreeMap<String, Pod>,
@@ -96,7 +96,7 @@ pub struct Istiod {
 pub enum Kind {
     /// Namespaces.
     Namespace,
-    /// Deployments, StatefulSets or DaemonSets.
+    /// Workloads of a kind.
     Workload(WorkloadKind),
     /// Pods that are neither succeeded nor failed.
     Pod,
@@ -222,7 +222,8 @@ impl Cluster {
     pub fn injection_of_pod(&self, labels: &Labels, namespace: &Namespace, pod: &Pod) -> Injection {
         let host_network = match namespace.controller(pod) {
             Controller::Workload(key) => {
-                namespace.workloads.get(&key).is_some_and(|workload| workload.host_network)
+                let workload = namespace.workloads.get(&key);
+                workload.is_some_and(|workload| namespace.template(workload).host_network)
             }
             _ => false,
         };
@@ -403,7 +404,10 @@ impl Namespace {
             }
             ("ReplicaSet", Some(TemplateHash::Rollout(hash))) => {
                 let rollout = name.strip_suffix(hash.as_str()).and_then(|x| x.strip_suffix('-'));
-                other("Rollout", rollout.unwrap_or(name), false)
+                let name = rollout.unwrap_or(name).to_owned();
+                let key = WorkloadKey { kind: WorkloadKind::Rollout, name };
+                let known = self.workloads.contains_key(&key);
+                if known { Controller::Workload(key) } else { other("Rollout", &key.name, true) }
             }
             ("Job", _) if group == "batch" => match self.cron_jobs.get(name) {
                 Some(cron_job) => Controller::CronJob(cron_job.clone()),
@@ -421,6 +425,17 @@ impl Namespace {
                 None => other(kind, name, false),
             },
         }
+    }
+
+    /// The workload whose template makes the pods of `workload`: itself, unless it refers to another.
+    pub fn template<'a>(&'a self, workload: &'a Workload) -> &'a Workload {
+        let named = workload.template_of().and_then(|key| self.workloads.get(key));
+        named.unwrap_or(workload)
+    }
+
+    /// Whether `workload` is there only to lend its template.
+    pub fn lends_template(&self, workload: &Workload) -> bool {
+        self.workloads.values().any(|other| other.template_of() == Some(&workload.key))
     }
 
     /// Whether a gateway runs in it.

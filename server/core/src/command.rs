@@ -13,12 +13,21 @@ pub enum Command {
     Resume,
     /// Start nothing any more.
     Cancel,
-    /// Try failed or blocked moves of these namespaces again.
-    Retry(Vec<String>),
+    /// Try failed or blocked moves of these namespaces again, by force where that is told.
+    Retry(Vec<String>, Force),
     /// Do not move these namespaces after all.
     Skip(Vec<String>),
     /// Let a wave start: the one that waits now, or the one of this number.
     Approve(Option<u32>, Approval),
+}
+
+/// Whether broken pods that StatefulSets are stuck on are deleted instead of being evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// They are evicted, as far as the budgets let them go.
+    No,
+    /// They are deleted.
+    Yes,
 }
 
 /// The control record after `command`. The same command again changes nothing.
@@ -62,7 +71,7 @@ pub fn command(
                 control.tolerated.insert(m.namespace.clone(), m.attempt);
             }
         }
-        Command::Retry(namespaces) => {
+        Command::Retry(namespaces, force) => {
             for m in moves_of(migration, namespaces)? {
                 let namespace = &m.namespace;
                 let repeated = control.retries.get(namespace).is_some_and(|a| *a >= m.attempt);
@@ -75,6 +84,10 @@ pub fn command(
                 }
                 if needs_help(m) {
                     control.retries.insert(namespace.clone(), m.attempt + 1);
+                    match force {
+                        Force::Yes => control.forced.insert(namespace.clone(), m.attempt + 1),
+                        Force::No => control.forced.remove(namespace),
+                    };
                 }
             }
         }

@@ -25,6 +25,8 @@ pub struct InspectedPod {
     pub ready: bool,
     /// What keeps it from being ready, in Kubernetes' own words; none when nothing tells.
     pub trouble: Option<(Trouble, String)>,
+    /// The revision of the template that it was made of; none for kinds without revisions.
+    pub revision: Option<String>,
 }
 
 /// What keeps a pod from being ready.
@@ -81,6 +83,13 @@ pub fn cause(
     }
     if let Some(message) = &workload.complaints.late {
         return Cause { code: Code::RolloutDeadline, object: own, message: message.clone() };
+    }
+    if workload.restart_pending() {
+        let message =
+            "its controller has not replaced all pods that are older than `spec.restartAt`; \
+                       it may not run, or a PodDisruptionBudget may forbid it"
+                .to_owned();
+        return Cause { code: Code::RestartPending, object: own, message };
     }
     let Workload { desired, updated, available, .. } = workload;
     let message =

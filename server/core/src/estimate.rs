@@ -15,7 +15,7 @@ pub fn rounds(namespace: &Namespace) -> u32 {
 
 fn rounds_of(workload: &Workload) -> u32 {
     match workload.key.kind {
-        WorkloadKind::Deployment => workload.desired.min(DEPLOYMENT_ROUNDS),
+        WorkloadKind::Deployment | WorkloadKind::Rollout => workload.desired.min(DEPLOYMENT_ROUNDS),
         // One pod after the other.
         WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => workload.desired,
     }

@@ -10,6 +10,7 @@ use crate::migration::{Evictions, Move, restart_id};
 use crate::pod::{Injected, Pod};
 use crate::problem::Code;
 use crate::rollout::{Goal, Verdict, Why};
+use crate::workload::WorkloadKind;
 use std::collections::BTreeSet;
 
 /// What comes next for the pods of one controller.
@@ -156,8 +157,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether a restart of this attempt made `pod`.
+    /// Whether a restart of this attempt made `pod`. Pods of a workload that is restarted in place do
+    /// not tell, but its controller says when it has replaced all that were older.
     fn made(&self, pod: &Pod) -> bool {
+        if matches!(self.controller, Controller::Workload(key) if key.kind == WorkloadKind::Rollout)
+        {
+            return *self.verdict == Verdict::Straggling;
+        }
         pod.restart == Some(restart_id(self.migration, self.m.attempt))
     }
 

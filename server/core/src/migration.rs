@@ -1,7 +1,9 @@
 //! Migrations, their moves, and the states that follow from them.
 
+mod cleared;
 mod state;
 
+pub use cleared::Cleared;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 
 use crate::label::InjectionLabels;
@@ -53,6 +55,8 @@ pub struct MigrationSpec {
     pub approvals: BTreeSet<u32>,
     /// Whether the only ready pod of a workload may be evicted.
     pub allow_downtime: bool,
+    /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
+    pub force: bool,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// Who asked for it.
@@ -76,6 +80,9 @@ pub struct Control {
     pub tolerated: BTreeMap<String, u32>,
     /// The attempt, by namespace, up to which a failed move is to be tried.
     pub retries: BTreeMap<String, u32>,
+    /// The attempt, by namespace, in which a broken pod that a StatefulSet is stuck on is deleted
+    /// instead of being evicted.
+    pub forced: BTreeMap<String, u32>,
     /// Waves that were approved, by number.
     pub approved: BTreeMap<u32, Approval>,
     /// Namespaces that are not to be moved after all.
@@ -121,6 +128,9 @@ pub struct Move {
     /// Which pods may be evicted, by their controller as `kind/name`; decided before the first of
     /// them goes.
     pub evictions: BTreeMap<String, Evictions>,
+    /// Broken pods that StatefulSets were stuck on, by their controller as `kind/name`; decided
+    /// before each of them goes.
+    pub cleared: BTreeMap<String, Cleared>,
 }
 
 /// The evictions of one controller's pods: the cluster does not show afterwards which pods were
@@ -304,6 +314,11 @@ impl Migration {
         })
     }
 
+    /// Whether the present attempt of `m` deletes the broken pods that StatefulSets are stuck on.
+    pub fn forces(&self, m: &Move) -> bool {
+        self.spec.force || self.control.forced.get(&m.namespace) == Some(&m.attempt)
+    }
+
     /// Whether another attempt was asked for a failed or blocked move.
     pub fn retry_wanted(&self, m: &Move) -> bool {
         matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_))
@@ -362,6 +377,7 @@ impl Move {
             relabelled: false,
             restarts: BTreeMap::new(),
             evictions: BTreeMap::new(),
+            cleared: BTreeMap::new(),
         }
     }
 

@@ -26,7 +26,7 @@ use survey::{Survey, in_waves};
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Plan {
     pub failure_budget: u32,
     /// Whether the only ready pod of a workload may be evicted.
     pub allow_downtime: bool,
+    /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
+    pub force: bool,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// One entry a namespace, in order.
@@ -128,6 +130,8 @@ pub enum Method {
     Roll,
     /// By the eviction of its pods, one at a time.
     Evict,
+    /// By its own controller, which evicts its pods.
+    Restart,
 }
 
 /// How grave a finding is.
@@ -190,6 +194,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         rollout_timeout,
         failure_budget,
         allow_downtime,
+        force: false,
         rollback_of: None,
         entries,
         approvals,
@@ -215,12 +220,13 @@ impl Plan {
     /// after, approvals, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
-            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
             self.source,
             self.target,
             self.rollout_timeout.as_millis(),
             self.failure_budget,
             self.allow_downtime,
+            self.force,
             self.rollback_of.as_deref().unwrap_or_default(),
             self.approvals,
         );

@@ -119,6 +119,9 @@ codes! {
     /// A PodDisruptionBudget forbids the eviction of a pod.
     DisruptionBudget = "RS3013",
         "mend the pods that the budget counts, or raise what it allows, then retry";
+    /// The controller of an Argo Rollout has not done the restart that it was asked for.
+    RestartPending = "RS3020",
+        "look whether the Rollouts controller runs, and at the budgets of its pods, then retry";
     /// The namespace's labels are neither those before nor those after.
     LabelDrift = "RS4001", "find out who changed it; set the label as planned, then retry";
     /// Another unfinished migration locks the namespace.

@@ -8,19 +8,43 @@ use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The plan that rolls `namespaces` of `migration` back; all that it moved, last first, when none
-/// is named. What is restored comes from the stored records, never from the cluster.
+/// What is to go back, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// These namespaces; none: all that were moved.
+    pub namespaces: Vec<String>,
+    /// Only those of this wave, instead of names.
+    pub wave: Option<u32>,
+    /// Why.
+    pub reason: String,
+    /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
+    pub force: bool,
+}
+
+/// What is malformed in `request`, whatever the migration holds.
+pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
+    let mut violations = Vec::new();
+    if request.reason.trim().is_empty() {
+        violations.push(FieldViolation::new("reason", "must say why the rollback is made"));
+    }
+    if request.wave.is_some() && !request.namespaces.is_empty() {
+        violations.push(FieldViolation::new("wave", "give either namespaces or a wave"));
+    }
+    violations
+}
+
+/// The plan that rolls back what is asked for of `migration`; all that it moved, last first, when
+/// nothing is named. What is restored comes from the stored records, never from the cluster.
 pub fn rollback(
     cluster: &Cluster,
     migration: &Migration,
-    namespaces: &[String],
-    reason: &str,
+    request: &Request,
 ) -> Result<Plan, Refusal> {
-    if reason.trim().is_empty() {
-        let violation = FieldViolation::new("reason", "must say why the rollback is made");
-        return Err(Refusal::InvalidFields(vec![violation]));
+    let violations = check_fields(request);
+    if !violations.is_empty() {
+        return Err(Refusal::InvalidFields(violations));
     }
-    let chosen = choose(migration, namespaces)?;
+    let chosen = choose(migration, request)?;
     let target = plan::available(cluster, migration.spec.source.as_str())?;
     let mut entries = Vec::new();
     let mut violations = Vec::new();
@@ -49,6 +73,7 @@ pub fn rollback(
         rollout_timeout: migration.spec.rollout_timeout,
         failure_budget: 0,
         allow_downtime: migration.spec.allow_downtime,
+        force: request.force,
         rollback_of: Some(migration.id.clone()),
         approvals: BTreeSet::new(),
         entries,
@@ -66,7 +91,13 @@ fn last_first(entries: &mut [Entry]) {
     entries.sort_by_key(|entry| entry.wave);
 }
 
-fn choose<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a Move>, Refusal> {
+fn choose<'a>(migration: &'a Migration, request: &Request) -> Result<Vec<&'a Move>, Refusal> {
+    let Request { namespaces, wave, .. } = request;
+    if let Some(wave) = wave.filter(|wave| *wave >= migration.waves()) {
+        let last = migration.waves().saturating_sub(1);
+        let description = format!("there is no wave {wave}: the last one is {last}");
+        return Err(Refusal::InvalidFields(vec![FieldViolation::new("wave", description)]));
+    }
     if !namespaces.is_empty() {
         return namespaces
             .iter()
@@ -78,9 +109,8 @@ fn choose<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a
             })
             .collect();
     }
-    let moved: Vec<&Move> = migration
-        .moves
-        .iter()
+    let among = || migration.moves.iter().filter(|m| wave.is_none_or(|wave| m.wave == wave));
+    let moved: Vec<&Move> = among()
         .rev()
         .filter(|m| m.relabelled && m.before != m.after)
         .filter(|m| m.state != crate::migration::MoveState::Superseded)
@@ -88,14 +118,17 @@ fn choose<'a>(migration: &'a Migration, namespaces: &[String]) -> Result<Vec<&'a
     if moved.is_empty() {
         // Namespaces that it only restarted each say so themselves.
         let only_restarted = |m: &&Move| m.relabelled && m.before == m.after;
-        let restarted: Vec<&Move> = migration.moves.iter().filter(only_restarted).collect();
+        let restarted: Vec<&Move> = among().filter(only_restarted).collect();
         if !restarted.is_empty() {
             return Ok(restarted);
         }
         return Err(Refusal::Rollback(vec![Violation {
             code: Code::RollbackNotMoved,
             subject: format!("Migration/{}", migration.id),
-            description: "it has moved no namespace".to_owned(),
+            description: match wave {
+                Some(wave) => format!("its wave {wave} has moved no namespace"),
+                None => "it has moved no namespace".to_owned(),
+            },
         }]));
     }
     Ok(moved)

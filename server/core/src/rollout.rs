@@ -121,7 +121,8 @@ impl Goal<'_> {
             return Verdict::OptedOut;
         }
         let pods: Vec<&Pod> = self.pods_of(workload).collect();
-        match self.cluster.injection(self.labels, workload) {
+        let template = self.namespace.template(workload);
+        match self.cluster.injection(self.labels, template) {
             Injection::By(revision) if revision == *self.target => {}
             Injection::None => return Verdict::OptedOut,
             other => {
@@ -140,10 +141,13 @@ impl Goal<'_> {
                 None => workload.rolled_out(),
                 Some(_) => workload.observed && workload.available >= workload.desired,
             };
-            let complete = rolled && there >= workload.desired;
+            // Its controller would go on evicting pods, though they are where they should be.
+            let asked = workload.restart.as_deref() == Some(&*restart_id(migration, m.attempt));
+            let restarting = asked && workload.restart_pending();
+            let complete = rolled && !restarting && there >= workload.desired;
             return if complete { Verdict::Done } else { Verdict::Rolling };
         }
-        if workload.baked_in {
+        if template.baked_in {
             let message = "its pod template carries a sidecar of its own".to_owned();
             return Verdict::Stuck(Code::WorkloadBakedIn, message);
         }
@@ -166,8 +170,10 @@ impl Goal<'_> {
             *leftovers.entry((reason, kind.to_owned(), name)).or_default() += 1;
         }
         for workload in self.namespace.workloads.values() {
-            let injected = self.cluster.injection(self.labels, workload) != Injection::None;
-            let wanted = injected && !workload.skipped();
+            let template = self.namespace.template(workload);
+            let injected = self.cluster.injection(self.labels, template) != Injection::None;
+            let lent = self.namespace.lends_template(workload);
+            let wanted = injected && !workload.skipped() && !lent;
             if workload.desired == 0 && wanted && self.pods_of(workload).next().is_none() {
                 let kind = workload.key.kind.as_str().to_owned();
                 let key = (LeftoverReason::ScaledToZero, kind, workload.key.name.clone());
@@ -244,7 +250,11 @@ fn judge_off_target(
     }
     let asked = workload.restart.as_deref();
     if asked == Some(restart_id(migration, m.attempt).as_str()) {
-        let made = off.iter().any(|pod| pod.restart.as_deref() == asked);
+        let made = if workload.restarts_in_place() {
+            !workload.restart_pending()
+        } else {
+            off.iter().any(|pod| pod.restart.as_deref() == asked)
+        };
         return if made { Verdict::Straggling } else { Verdict::Rolling };
     }
     // It is not written again in this attempt: whoever took it back would do so again.
@@ -253,7 +263,11 @@ fn judge_off_target(
         return if rolling { Verdict::Rolling } else { Verdict::Evict(Why::Reverted) };
     }
     let by = asked.and_then(parse_restart_id).map(|(migration, _)| migration);
-    let replaced_anyway = !off.iter().any(|pod| pod.restart.as_deref() == asked);
+    let replaced_anyway = if workload.restarts_in_place() {
+        workload.restart_pending()
+    } else {
+        !off.iter().any(|pod| pod.restart.as_deref() == asked)
+    };
     match by {
         // A rollout of an earlier attempt is still on its way.
         Some(by) if by == migration && replaced_anyway => Verdict::Rolling,

@@ -7,6 +7,7 @@
 mod eviction;
 mod passage;
 mod patience;
+mod stuck;
 mod verification;
 
 use crate::budget::Room;
@@ -58,6 +59,8 @@ pub struct Order<'a> {
     pub paused: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
+    pub force: bool,
     /// What may begin beside all that is under way.
     pub room: Room,
 }
@@ -125,7 +128,7 @@ pub enum Call {
         /// The lock to write.
         lock: Lock,
     },
-    /// Change a workload's pod template, if it is still of this version.
+    /// Change a workload's pod template, or tell a Rollout to restart, if it is still of this version.
     Restart {
         /// The namespace.
         namespace: String,
@@ -135,11 +138,24 @@ pub enum Call {
         resource_version: String,
         /// The restart to ask for.
         restart: String,
+        /// When it is asked for.
+        at: Timestamp,
         /// How many pods that concerns.
         pods: u32,
     },
     /// Evict a pod, if it is still this one.
     Evict {
+        /// The namespace.
+        namespace: String,
+        /// The pod's controller, as `kind/name`.
+        controller: String,
+        /// The pod.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete a pod whatever the budgets say, if it is still this one.
+    Delete {
         /// The namespace.
         namespace: String,
         /// The pod's controller, as `kind/name`.

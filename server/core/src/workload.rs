@@ -12,6 +12,8 @@ pub enum WorkloadKind {
     StatefulSet,
     /// apps/v1 DaemonSet.
     DaemonSet,
+    /// argoproj.io/v1alpha1 Rollout, whose controller restarts its pods by evicting them.
+    Rollout,
 }
 
 impl WorkloadKind {
@@ -21,12 +23,13 @@ impl WorkloadKind {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
+            Self::Rollout => "Rollout",
         }
     }
 
     /// The kind of that name.
     pub fn of(name: &str) -> Option<Self> {
-        [Self::Deployment, Self::StatefulSet, Self::DaemonSet]
+        [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Rollout]
             .into_iter()
             .find(|kind| kind.as_str() == name)
     }
@@ -76,12 +79,28 @@ pub struct Workload {
     pub role: Role,
     /// Whether the template carries a sidecar of its own (`istioctl kube-inject`).
     pub baked_in: bool,
-    /// The restart that the template asks for: the value of `revshift.dev/restart`.
+    /// The restart that the template asks for, or of a Rollout the object itself: the value of
+    /// `revshift.dev/restart`.
     pub restart: Option<String>,
+    /// What only a workload has that is restarted without a change of its template.
+    pub in_place: Option<InPlace>,
     /// Who wrote that value last, by field manager, where the object tells.
     pub template_manager: Option<String>,
     /// What the controller says of a rollout that does not go on.
     pub complaints: Complaints,
+    /// For a StatefulSet that rolls and waits for each pod before it turns to the next: the revision
+    /// of its current template.
+    pub ordered: Option<String>,
+}
+
+/// How far a restart has come that leaves the template, and so the pods' annotations, as they are: a
+/// Rollout's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InPlace {
+    /// Whether the controller has replaced every pod that is older than the restart asked for.
+    pub done: bool,
+    /// The workload whose template makes the pods; none where it has its own.
+    pub template_of: Option<WorkloadKey>,
 }
 
 /// What pods are in a mesh.
@@ -97,7 +116,7 @@ pub enum Role {
 /// Why a change of the pod template would not replace the pods; they are evicted instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A Deployment with `spec.paused`.
+    /// A Deployment or Rollout with `spec.paused`.
     Paused,
     /// Update strategy OnDelete.
     OnDelete,
@@ -119,6 +138,21 @@ pub struct Complaints {
 }
 
 impl Workload {
+    /// Whether a restart leaves its template, and so its pods' annotations, as they are.
+    pub fn restarts_in_place(&self) -> bool {
+        self.in_place.is_some()
+    }
+
+    /// Whether its controller has yet to do the restart in place that was asked for.
+    pub fn restart_pending(&self) -> bool {
+        self.in_place.as_ref().is_some_and(|restart| !restart.done)
+    }
+
+    /// The workload whose template makes its pods; none where it has its own.
+    pub fn template_of(&self) -> Option<&WorkloadKey> {
+        self.in_place.as_ref()?.template_of.as_ref()
+    }
+
     /// Whether its owner wants it left alone.
     pub fn skipped(&self) -> bool {
         self.obstacle == Some(Obstacle::Skipped)

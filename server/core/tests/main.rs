@@ -13,9 +13,11 @@ mod cases {
     mod injection;
     mod plan;
     mod rollback;
+    mod rollout;
     mod schedule;
     mod step;
     pub(crate) mod story;
+    mod stuck;
     mod trouble;
     mod truth;
     pub(crate) mod world;

@@ -273,6 +273,7 @@ impl Acting {
                     spec: &migration.spec,
                     paused: migration.control.paused,
                     cancelled: migration.control.cancelled,
+                    force: migration.forces(&stored),
                     room: self.pace.room(&mut traffic, &place, &state.cluster, target),
                 };
                 let scratch = self.scratch.entry(place.clone()).or_default();

@@ -184,13 +184,13 @@ impl Face {
         &self,
         rollback: request::Rollback,
     ) -> Result<proto::RollbackMigrationResponse, Failure> {
-        let request::Rollback { id, namespaces, reason, ticket } = rollback;
+        let request::Rollback { id, request, ticket } = rollback;
         let Some(ticket) = ticket else {
-            let planned = self.control.plan_rollback(&id, &namespaces, &reason).await?;
+            let planned = self.control.plan_rollback(&id, &request).await?;
             return Ok(plan::rollback(planned));
         };
         let control = &self.control;
-        let stored = control.rollback(&id, &namespaces, &reason, &ticket, &caller()).await?;
+        let stored = control.rollback(&id, &request, &ticket, &caller()).await?;
         Ok(plan::stored_rollback(&stored))
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             failure_budget: 0,
             approvals: std::collections::BTreeSet::new(),
             allow_downtime: false,
+            force: false,
             rollback_of: None,
             requester: "somebody".to_owned(),
             reason: String::new(),

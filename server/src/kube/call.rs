@@ -5,9 +5,10 @@
 
 use crate::kube::client::FIELD_MANAGER;
 use crate::kube::{inspect, observe};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Error, Resource};
 use revshift_core::cluster::{Change, Key, Kind, Lock, Object};
 use revshift_core::diagnosis::Inspection;
@@ -91,14 +92,21 @@ impl Caller {
                 let api = Api::<Namespace>::all(self.client.clone());
                 self.patch(&api, Kind::Namespace, &namespace, &patch, observe::namespace).await
             }
-            Call::Restart { namespace, workload, resource_version, restart, .. } => {
+            Call::Restart { namespace, workload, resource_version, restart, at, .. } => {
                 info!(namespace, %workload, restart, "restarting");
-                let patch = restarting(&resource_version, &restart);
+                let patch = match workload.kind {
+                    WorkloadKind::Rollout => restarting_in_place(&resource_version, &restart, at),
+                    _ => restarting(&resource_version, &restart),
+                };
                 self.restart(&namespace, &workload, &patch).await
             }
             Call::Evict { namespace, controller, pod, uid } => {
                 info!(namespace, controller, pod, "evicting");
                 self.evict(namespace, controller, pod, uid).await
+            }
+            Call::Delete { namespace, controller, pod, uid } => {
+                info!(namespace, controller, pod, "deleting");
+                self.delete(namespace, controller, pod, uid).await
             }
             Call::Inspect { namespace } => {
                 match inspect::inspect(&self.client, &namespace, elapsed).await {
@@ -126,6 +134,15 @@ impl Caller {
             WorkloadKind::DaemonSet => {
                 let api = Api::<DaemonSet>::namespaced(self.client.clone(), namespace);
                 self.patch(&api, kind, name, patch, observe::daemon_set).await
+            }
+            WorkloadKind::Rollout => {
+                let resource = observe::rollouts();
+                let api = Api::<DynamicObject>::namespaced_with(
+                    self.client.clone(),
+                    namespace,
+                    &resource,
+                );
+                self.patch(&api, kind, name, patch, observe::rollout).await
             }
         }
     }
@@ -159,6 +176,28 @@ impl Caller {
         }
     }
 
+    /// What a budget says does not count here; a pod that was replaced meanwhile is another one all
+    /// the same.
+    async fn delete(
+        &self,
+        namespace: String,
+        controller: String,
+        pod: String,
+        uid: String,
+    ) -> Reply {
+        let preconditions = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let api = Api::<Pod>::namespaced(self.client.clone(), &namespace);
+        match api.delete(&pod, &params).await {
+            Ok(_) => Reply::Evicted { namespace, controller, pod, uid },
+            Err(Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                debug!(namespace, pod, message = status.message, "it is not there any more");
+                Reply::Evicted { namespace, controller, pod, uid }
+            }
+            Err(error) => refused(&error, "delete", "Pod", &format!("{namespace}/{pod}")),
+        }
+    }
+
     async fn patch<K>(
         &self,
         api: &Api<K>,
@@ -168,7 +207,7 @@ impl Caller {
         convert: fn(&K) -> Object,
     ) -> Reply
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..<_>::default() };
         let answer = match api.patch(name, &params, &Patch::Merge(patch)).await {
@@ -194,7 +233,7 @@ impl Caller {
                     Some(namespace) => format!("{namespace}/{name}"),
                     None => name.to_owned(),
                 };
-                refused(&error, "patch", &K::kind(&()), &object)
+                refused(&error, "patch", kind_name(kind), &object)
             }
         }
     }
@@ -227,6 +266,28 @@ fn restarting(resource_version: &str, restart: &str) -> Value {
         "metadata": { "resourceVersion": resource_version },
         "spec": { "template": { "metadata": { "annotations": { label::RESTART: restart } } } },
     })
+}
+
+/// Tells the controller of a Rollout to replace every pod that is older than this moment: the next
+/// whole second, as pods' ages have no finer unit. The annotation makes the restart known again.
+fn restarting_in_place(resource_version: &str, restart: &str, at: Timestamp) -> Value {
+    let seconds = at.as_second().saturating_add(1);
+    let at = Timestamp::from_second(seconds).unwrap_or(at);
+    json!({
+        "metadata": {
+            "resourceVersion": resource_version,
+            "annotations": { label::RESTART: restart },
+        },
+        "spec": { "restartAt": at.to_string() },
+    })
+}
+
+/// The name of a kind that is written to.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Workload(kind) => kind.as_str(),
+        _ => "Namespace",
+    }
 }
 
 /// What is said of the PodDisruptionBudget that forbids an eviction; none for any other error.

@@ -55,6 +55,9 @@ pub struct MigrationSpec {
     /// Whether the only ready pod of a workload may be evicted.
     #[serde(default)]
     pub allow_downtime: bool,
+    /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
+    #[serde(default)]
+    pub force: bool,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -93,6 +96,9 @@ pub struct ControlRecord {
     /// Attempt, by namespace, up to which a failed move is to be tried.
     #[serde(default)]
     pub retries: BTreeMap<String, u32>,
+    /// Attempt, by namespace, in which broken pods are deleted instead of being evicted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forced: BTreeMap<String, u32>,
     /// Waves that were approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalRecord>,
@@ -254,6 +260,9 @@ pub struct MoveRecord {
     /// Controllers whose pods may be evicted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evictions: Vec<EvictionsRecord>,
+    /// Broken pods that StatefulSets were stuck on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cleared: Vec<ClearedRecord>,
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
@@ -293,6 +302,22 @@ pub struct EvictionsRecord {
     /// Uids of pods that came off the target afterwards.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub stragglers: BTreeSet<String>,
+}
+
+/// Broken pods that one StatefulSet was stuck on.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClearedRecord {
+    /// The StatefulSet, as `kind/name`.
+    pub controller: String,
+    /// The attempt that they are of.
+    pub attempt: u32,
+    /// Uids of those that are evicted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub evicted: BTreeSet<String>,
+    /// Uids of those that are deleted, whatever the budgets say.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deleted: BTreeSet<String>,
 }
 
 /// Something that stays off the target.

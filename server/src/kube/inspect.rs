@@ -3,7 +3,7 @@
 use crate::kube::observe;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodStatus};
 use kube::api::{Api, ListParams};
-use kube::{Client, Error};
+use kube::{Client, Error, ResourceExt};
 use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble, Warning};
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ fn inspected(pod: &Pod) -> InspectedPod {
         pod: observe::pod_of(&pod.metadata),
         ready,
         trouble: if ready { None } else { trouble(&status) },
+        revision: pod.labels().get("controller-revision-hash").cloned(),
     }
 }
 

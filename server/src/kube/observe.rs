@@ -10,14 +10,16 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
-use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::{GroupVersionKind, PartialObjectMeta};
 use revshift_core::cluster::{Istiod, Key, Lock, NamespaceMeta, Object};
 use revshift_core::injection::Injector;
 use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{self, Injected, InjectionWish, Owner, TemplateHash};
-use revshift_core::workload::{Complaints, Obstacle, Role, Workload, WorkloadKey, WorkloadKind};
+use revshift_core::workload::{
+    Complaints, InPlace, Obstacle, Role, Workload, WorkloadKey, WorkloadKind,
+};
 use serde_json::Value;
 
 /// The key of an object.
@@ -89,13 +91,17 @@ pub fn stateful_set(object: &StatefulSet) -> Object {
     let complete =
         status.update_revision.is_some() && status.update_revision == status.current_revision;
     let updated = if complete { Some(status.replicas) } else { status.updated_replicas };
+    let obstacle = obstacle(&object.metadata, own);
+    let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+    let ordered = status.update_revision.filter(|_| !parallel && obstacle.is_none());
     Object::Workload(
         Box::new(Workload {
             desired: count(spec.replicas.or(Some(1))),
             total: count(Some(status.replicas)),
             updated: count(updated),
             available: count(status.available_replicas.or(status.ready_replicas)),
-            obstacle: obstacle(&object.metadata, own),
+            obstacle,
+            ordered,
             ..workload(
                 WorkloadKind::StatefulSet,
                 &object.metadata,
@@ -127,6 +133,56 @@ pub fn daemon_set(object: &DaemonSet) -> Object {
                 &spec.template,
                 status.observed_generation,
             )
+        }),
+        None,
+    )
+}
+
+/// The resource that Argo Rollouts are.
+pub fn rollouts() -> ApiResource {
+    let gvk = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
+    ApiResource::from_gvk_with_plural(&gvk, "rollouts")
+}
+
+/// An Argo Rollout.
+pub fn rollout(object: &DynamicObject) -> Object {
+    let meta = &object.metadata;
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let template = serde_json::from_value(spec["template"].clone()).unwrap_or_default();
+    // Its generation as text; that of versions before 1.0 was a hash, which tells nothing.
+    let observed = match status["observedGeneration"].as_str() {
+        Some(text) => text.parse().unwrap_or(i64::MAX),
+        None => status["observedGeneration"].as_i64().unwrap_or_default(),
+    };
+    let number =
+        |value: &Value| u32::try_from(value.as_u64().unwrap_or_default()).unwrap_or(u32::MAX);
+    let total = number(&status["replicas"]);
+    // A canary that waits for somebody, or that was given up, replaces no pods either.
+    let phase = status["phase"].as_str().unwrap_or_default();
+    let rests = ["Healthy", "Paused"].contains(&phase) || status["abort"] == true;
+    let paused = (spec["paused"] == true).then_some(Obstacle::Paused);
+    let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+    let asked = moment(&spec["restartAt"]);
+    let referred = &spec["workloadRef"];
+    let template_of = WorkloadKind::of(&string(&referred["kind"]))
+        .map(|kind| WorkloadKey { kind, name: string(&referred["name"]) });
+    let path = ["f:metadata", "f:annotations", "f:revshift.dev/restart"];
+    let restart_at = ["f:spec", "f:restartAt"];
+    Object::Workload(
+        Box::new(Workload {
+            desired: spec["replicas"].as_u64().map_or(1, |_| number(&spec["replicas"])),
+            total,
+            updated: if rests { total } else { number(&status["updatedReplicas"]) },
+            available: number(&status["availableReplicas"]),
+            obstacle: obstacle(meta, paused),
+            restart: meta.annotations.as_ref().and_then(|all| all.get(label::RESTART)).cloned(),
+            in_place: Some(InPlace {
+                done: asked.is_none() || asked == moment(&status["restartedAt"]),
+                template_of,
+            }),
+            template_manager: manager(meta, &path).or_else(|| manager(meta, &restart_at)),
+            complaints: rollout_complaints(status),
+            ..workload(WorkloadKind::Rollout, meta, &template, Some(observed))
         }),
         None,
     )
@@ -293,9 +349,11 @@ fn workload(
         role: role(&labels, &annotations),
         baked_in: annotations.contains_key(label::SIDECAR_STATUS),
         restart: annotations.get(label::RESTART).cloned(),
+        in_place: None,
         // Whoever wrote the template last, where our own annotation is gone from it.
         template_manager: manager(meta, &path).or_else(|| manager(meta, &path[..2])),
         complaints: Complaints::default(),
+        ordered: None,
     }
 }
 
@@ -344,6 +402,19 @@ fn complaints(status: &DeploymentStatus) -> Complaints {
     let late = find("Progressing", "False")
         .filter(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded"));
     Complaints { late: late.map(message), creation: find("ReplicaFailure", "True").map(message) }
+}
+
+fn rollout_complaints(status: &Value) -> Complaints {
+    let find = |kind: &str, is: &str| {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        conditions.find(|condition| condition["type"] == kind && condition["status"] == is)
+    };
+    let message = |condition: &Value| string(&condition["message"]);
+    let late = find("Progressing", "False")
+        .filter(|condition| condition["reason"] == "ProgressDeadlineExceeded");
+    // What is not valid is not acted upon at all.
+    let creation = find("ReplicaFailure", "True").or_else(|| find("InvalidSpec", "True"));
+    Complaints { late: late.map(message), creation: creation.map(message) }
 }
 
 fn istiod(object: &Deployment, workload: &Workload) -> Option<Istiod> {

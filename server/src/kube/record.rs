@@ -2,13 +2,13 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ApprovalRecord, ControlRecord, EvictionsRecord, LabelRecord, LeftoverRecord,
-    MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
+    self, ApprovalRecord, ClearedRecord, ControlRecord, EvictionsRecord, LabelRecord,
+    LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Approval, Control, Ended, Evictions, Leftover, LeftoverReason, Migration, MigrationSpec,
-    MigrationState, Move, MoveState, Skip,
+    Approval, Cleared, Control, Ended, Evictions, Leftover, LeftoverReason, Migration,
+    MigrationSpec, MigrationState, Move, MoveState, Skip,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -51,6 +51,7 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         failure_budget: spec.failure_budget,
         approvals: spec.approval_waves.clone(),
         allow_downtime: spec.allow_downtime,
+        force: spec.force,
         rollback_of: spec.rollback_of.clone(),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -65,6 +66,7 @@ fn control(record: &ControlRecord) -> Control {
         cancelled: record.cancelled,
         tolerated: record.tolerated.clone(),
         retries: record.retries.clone(),
+        forced: record.forced.clone(),
         approved: record
             .approvals
             .iter()
@@ -81,6 +83,7 @@ pub fn control_record(control: &Control) -> ControlRecord {
         cancelled: control.cancelled,
         tolerated: control.tolerated.clone(),
         retries: control.retries.clone(),
+        forced: control.forced.clone(),
         approvals: control
             .approved
             .iter()
@@ -130,6 +133,7 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             m.relabelled = record.relabelled;
             m.restarts = record.restarts.iter().filter_map(restart).collect();
             m.evictions = record.evictions.iter().map(evictions).collect();
+            m.cleared = record.cleared.iter().map(cleared).collect();
         }
         moves.push(m);
     }
@@ -181,6 +185,7 @@ fn record(m: &Move) -> MoveRecord {
             })
             .collect(),
         evictions: m.evictions.iter().map(evictions_record).collect(),
+        cleared: m.cleared.iter().map(cleared_record).collect(),
         leftovers,
         skip_reason: match m.state {
             MoveState::Skipped(Skip::Unneeded) => Some("UNNEEDED".to_owned()),
@@ -260,6 +265,20 @@ fn evictions(record: &EvictionsRecord) -> (String, Evictions) {
         stragglers: record.stragglers.clone(),
     };
     (record.controller.clone(), evictions)
+}
+
+fn cleared_record((controller, cleared): (&String, &Cleared)) -> ClearedRecord {
+    ClearedRecord {
+        controller: controller.clone(),
+        attempt: cleared.attempt,
+        evicted: cleared.evicted.clone(),
+        deleted: cleared.deleted.clone(),
+    }
+}
+
+fn cleared(record: &ClearedRecord) -> (String, Cleared) {
+    let (evicted, deleted) = (record.evicted.clone(), record.deleted.clone());
+    (record.controller.clone(), Cleared { attempt: record.attempt, evicted, deleted })
 }
 
 fn leftover_record(leftover: &Leftover) -> LeftoverRecord {

@@ -238,6 +238,7 @@ impl Store {
                 failure_budget: new.plan.failure_budget,
                 approval_waves: new.plan.approvals.clone(),
                 allow_downtime: new.plan.allow_downtime,
+                force: new.plan.force,
                 rollback_of: new.plan.rollback_of.clone(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),

@@ -56,16 +56,17 @@ pub enum Records<K> {
 pub type Sender = mpsc::Sender<Observed>;
 
 /// Kinds that exist only where their CRD is installed, by the CRD's name.
-const OPTIONAL: [(&str, Optional); 4] = [
-    ("istiocontrolplanes.servicemesh.cisco.com", Optional::Plane(Source::Calisti)),
-    ("istiorevisions.sailoperator.io", Optional::Plane(Source::Sail)),
+const OPTIONAL: [(&str, Optional); 5] = [
+    ("istiocontrolplanes.servicemesh.cisco.com", Optional::Cluster(Kind::Plane(Source::Calisti))),
+    ("istiorevisions.sailoperator.io", Optional::Cluster(Kind::Plane(Source::Sail))),
+    ("rollouts.argoproj.io", Optional::Cluster(Kind::Workload(WorkloadKind::Rollout))),
     ("migrations.revshift.dev", Optional::Migrations),
     ("migrationshards.revshift.dev", Optional::Shards),
 ];
 
 #[derive(Clone, Copy, Debug)]
 enum Optional {
-    Plane(Source),
+    Cluster(Kind),
     Migrations,
     Shards,
 }
@@ -149,6 +150,11 @@ async fn optional(base: Base) {
     }
 }
 
+/// Whether objects of a kind exist only where its CRD is installed.
+fn optional_kind(kind: Kind) -> bool {
+    OPTIONAL.iter().any(|(_, it)| matches!(it, Optional::Cluster(found) if *found == kind))
+}
+
 /// Whether each optional kind is served, as far as one CRD tells.
 fn only(definition: &str, served: bool) -> [Option<bool>; OPTIONAL.len()] {
     OPTIONAL.map(|(name, _)| (name == definition).then_some(served))
@@ -166,10 +172,8 @@ async fn switch(
     if !served {
         running.remove(name);
         let told = match kind {
-            Optional::Plane(source) => {
-                sender
-                    .send(Observed::Cluster(Change::Listed(Kind::Plane(source), Vec::new())))
-                    .await
+            Optional::Cluster(kind) => {
+                sender.send(Observed::Cluster(Change::Listed(kind, Vec::new()))).await
             }
             Optional::Migrations => {
                 let told = sender.send(Observed::Migrations(Records::Listed(Vec::new()))).await;
@@ -184,21 +188,10 @@ async fn switch(
     }
     let mut task = JoinSet::new();
     match kind {
-        Optional::Plane(source) => {
-            let (gvk, convert): (_, fn(&DynamicObject) -> Object) = match source {
-                Source::Calisti => (
-                    GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane"),
-                    observe::calisti_plane,
-                ),
-                Source::Sail | Source::Istio => (
-                    GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision"),
-                    observe::sail_plane,
-                ),
-            };
-            let plural = name.split('.').next().unwrap_or_default();
-            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        Optional::Cluster(kind) => {
+            let (resource, convert) = dynamic(kind, name);
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            task.spawn(pump(api, base.clone(), Kind::Plane(source), config(), convert));
+            task.spawn(pump(api, base.clone(), kind, config(), convert));
         }
         Optional::Migrations => {
             if sender.send(Observed::Installed(true)).await.is_err() {
@@ -212,6 +205,20 @@ async fn switch(
     }
     running.insert(name, task);
     true
+}
+
+/// A kind that is read as plain JSON, with what its CRD is called.
+fn dynamic(kind: Kind, definition: &str) -> (ApiResource, fn(&DynamicObject) -> Object) {
+    let (gvk, convert): (_, fn(&DynamicObject) -> Object) = match kind {
+        Kind::Workload(_) => return (observe::rollouts(), observe::rollout),
+        Kind::Plane(Source::Calisti) => (
+            GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane"),
+            observe::calisti_plane,
+        ),
+        _ => (GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision"), observe::sail_plane),
+    };
+    let plural = definition.split('.').next().unwrap_or_default();
+    (ApiResource::from_gvk_with_plural(&gvk, plural), convert)
 }
 
 fn cluster<K>(
@@ -241,10 +248,10 @@ async fn pump<K>(
     loop {
         let event = match events.next().await {
             Some(Ok(event)) => event,
-            // A plane's CRD may be there without the version that is known here: then there are
-            // no such planes, which must not keep everything else from being ready.
+            // A CRD may be there without the version that is known here: then there are no such
+            // objects, which must not keep everything else from being ready.
             Some(Err(watcher::Error::InitialListFailed(kube::Error::Api(status))))
-                if status.code == 404 && matches!(kind, Kind::Plane(_)) =>
+                if status.code == 404 && optional_kind(kind) =>
             {
                 if sender.send(Observed::Cluster(Change::Listed(kind, Vec::new()))).await.is_err() {
                     return;

@@ -9,9 +9,9 @@ use crate::cluster::{
 use crate::session::Session;
 use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use revshift_proto::v1::Restart;
+use revshift_proto::v1::restart::Method;
 use serde_json::json;
 
 /// The first failure pauses; the others go on when told to; the failed one when it was mended.
@@ -122,21 +122,13 @@ pub(crate) async fn a_deployments_own_deadline_is_kept(bed: &dyn Bed) -> Result<
     session.end_with(&["late"]).await
 }
 
-/// An ordered StatefulSet does not replace its broken pod by itself, whatever its template says:
-/// somebody deletes the pod, and the retry goes on from there. So on the way there and back.
-pub(crate) async fn a_stuck_stateful_set_needs_a_hand(bed: &dyn Bed) -> Result<()> {
-    require(bed, Power::FailingPods)?;
+/// An ordered StatefulSet does not replace its broken pod by itself, whatever its template says: the
+/// pod is evicted, when the move is tried again and when it is taken back.
+pub(crate) async fn a_stuck_stateful_set_needs_no_hand(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
-    for name in ["ordered-a", "ordered-b"] {
-        namespace(&client, name, &[("istio.io/rev", OLD)]).await?;
-        let db = with_pod_label(stateful_set(name, "db", 2), FAILS, "never-ready");
-        create::<StatefulSet>(&client, with_pod_label(db, FAILS_ON, NEW)).await?;
-    }
-    for name in ["ordered-a", "ordered-b"] {
-        ready(bed, name, 2).await?;
-    }
-    let session = Session::start(bed).await?;
     let names = ["ordered-a", "ordered-b"];
+    ordered_applications(bed, &names).await?;
+    let session = Session::start(bed).await?;
     let id = session.migrate_in_vain(&names, &["RS3005", "Pod/ordered-a/db-1"]).await?;
     // The first pod was left alone.
     expect_injected(&client, "ordered-a", &[(OLD, 1), (NEW, 1)]).await?;
@@ -147,27 +139,83 @@ pub(crate) async fn a_stuck_stateful_set_needs_a_hand(bed: &dyn Bed) -> Result<(
     let labels = json!({ FAILS: null, FAILS_ON: null });
     let patch = json!({ "spec": { "template": { "metadata": { "labels": labels } } } });
     edit::<StatefulSet>(&client, "ordered-a", "db", patch).await?;
-    delete_pod(&client, "ordered-a", "db-1").await?;
     session.done(&["retry", &id, "-n", "ordered-a", "--yes"]).await?;
-    session.until_move(&id, "ordered-a", MoveState::Moved).await?;
+    let m = session.until_move(&id, "ordered-a", MoveState::Moved).await?;
+    let evicted = Restart { attempt: 2, ..restart("db", Method::Evict) };
+    ensure!(m.restarts == [restart("db", Method::Roll), evicted], "{m:?}");
     expect_injected(&client, "ordered-a", &[(NEW, 2)]).await?;
 
     let reason = ["--reason", "it is stuck", "--yes", "--detach"];
     let back = [&["rollback", &id, "-n", "ordered-b"][..], &reason].concat();
     let back = session.done(&back).await?.trim().to_owned();
-    let problem = session.until_problem(&back, "ordered-b", MoveState::Failed, "RS3005").await?;
-    ensure!(problem.object == "Pod/ordered-b/db-1", "{problem:?}");
-    delete_pod(&client, "ordered-b", "db-1").await?;
-    session.done(&["retry", &back, "-n", "ordered-b", "--yes"]).await?;
     session.until_state(&back, "SUCCEEDED").await?;
+    let m = session.a_move(&back, "ordered-b").await?;
+    ensure!(m.restarts == [Method::Roll, Method::Evict].map(|it| restart("db", it)), "{m:?}");
     expect_injected(&client, "ordered-b", &[(OLD, 2)]).await?;
     session.until_state(&id, "COMPLETED_WITH_EXCEPTIONS").await?;
     session.end_with(&names).await
 }
 
-async fn delete_pod(client: &Client, namespace: &str, name: &str) -> Result<()> {
-    Api::<Pod>::namespaced(client.clone(), namespace)
-        .delete(name, &DeleteParams::default())
-        .await?;
+/// A budget that forbids the eviction of the broken pod is named; force does not ask it.
+pub(crate) async fn a_stuck_stateful_set_is_forced(bed: &dyn Bed) -> Result<()> {
+    let client = bed.client();
+    let names = ["forced-a", "forced-b"];
+    ordered_applications(bed, &names).await?;
+    for name in names {
+        let budget = json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": { "name": "strict", "namespace": name },
+            "spec": { "minAvailable": 2, "selector": { "matchLabels": { "app": "db" } } },
+        });
+        create::<PodDisruptionBudget>(&client, budget).await?;
+    }
+    let session = Session::start(bed).await?;
+    let extra = ["--rollout-timeout", "10s", "--failure-budget", "1"];
+    let id = session.detach(&names, &extra).await?;
+    for name in names {
+        session.until_problem(&id, name, MoveState::Failed, "RS3005").await?;
+    }
+    let roll_back = |name: &'static str, force: &'static [&str]| {
+        let reason = ["--reason", "it is stuck", "--yes", "--detach"];
+        [&["rollback", &id, "-n", name][..], &reason, force].concat()
+    };
+    let back = session.done(&roll_back("forced-a", &[])).await?.trim().to_owned();
+    let problem = session.until_problem(&back, "forced-a", MoveState::Blocked, "RS3013").await?;
+    ensure!(problem.object == "Pod/forced-a/db-1", "{problem:?}");
+    session.done(&["retry", &back, "-n", "forced-a", "--force", "--yes"]).await?;
+    session.until_state(&back, "SUCCEEDED").await?;
+    let m = session.a_move(&back, "forced-a").await?;
+    let deleted = Restart { attempt: 2, ..restart("db", Method::Delete) };
+    ensure!(m.restarts == [restart("db", Method::Roll), deleted], "{m:?}");
+
+    let back = session.done(&roll_back("forced-b", &["--force"])).await?.trim().to_owned();
+    session.until_state(&back, "SUCCEEDED").await?;
+    let m = session.a_move(&back, "forced-b").await?;
+    ensure!(m.restarts == [Method::Roll, Method::Delete].map(|it| restart("db", it)), "{m:?}");
+    for name in names {
+        expect_injected(&client, name, &[(OLD, 2)]).await?;
+    }
+    session.end_with(&names).await
+}
+
+/// Namespaces on the old plane, each with an ordered StatefulSet whose pods fail on the new one.
+async fn ordered_applications(bed: &dyn Bed, names: &[&str]) -> Result<()> {
+    require(bed, Power::FailingPods)?;
+    let client = bed.client();
+    for name in names {
+        namespace(&client, name, &[("istio.io/rev", OLD)]).await?;
+        let db = with_pod_label(stateful_set(name, "db", 2), FAILS, "never-ready");
+        create::<StatefulSet>(&client, with_pod_label(db, FAILS_ON, NEW)).await?;
+    }
+    for name in names {
+        ready(bed, name, 2).await?;
+    }
     Ok(())
+}
+
+/// What the first attempt has done to a StatefulSet.
+fn restart(name: &str, method: Method) -> Restart {
+    let (kind, name) = ("StatefulSet".to_owned(), name.to_owned());
+    Restart { kind, name, attempt: 1, method: method.into() }
 }

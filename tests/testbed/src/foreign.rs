@@ -107,6 +107,7 @@ impl Bed for ForeignCluster {
             Power::FailingPods => "its pods do not fail as their labels say",
             Power::Outages => "its istiods are not the harness' to stop",
             Power::PlaneStatus => "the status of its planes is their operator's",
+            Power::Rollouts => "the definition of Rollouts is not the harness' to install",
         };
         Some(reason.to_owned())
     }

@@ -15,7 +15,6 @@ mod faults;
 mod gate;
 mod remains;
 mod rights;
-mod rollouts;
 mod simulated;
 mod tidy;
 mod versions;

@@ -9,6 +9,9 @@ use crate::rollout::{Goal, Verdict, Why};
 use crate::workload::Workload;
 use std::collections::BTreeMap;
 
+/// Why a Rollout's pods are evicted, though not by revshift.
+const IN_PLACE: &str = "its own controller evicts its pods";
+
 /// What would become of each workload, or what forbids it. `m` has not begun.
 pub(super) fn workloads(
     goal: &Goal<'_>,
@@ -66,6 +69,14 @@ fn watched(
             }
             return Ok(evicted(planned, &why));
         }
+        (Verdict::Restart | Verdict::Rolling, _) if off > 0 && workload.restarts_in_place() => {
+            if workload.desired < 2 && workload.available > 0 && !allow_downtime {
+                return Err((Code::WorkloadNeedsDowntime, needs_downtime_of(IN_PLACE)));
+            }
+            planned.method = Some(Method::Restart);
+            IN_PLACE.clone_into(&mut planned.reason);
+            return Ok(planned);
+        }
         (Verdict::Restart, _) => "",
         (Verdict::Rolling, _) if off > 0 => "",
         (Verdict::Done | Verdict::Evict(_) | Verdict::Straggling, _) => {
@@ -114,11 +125,13 @@ fn evicted(planned: PlannedWorkload, why: &Why) -> PlannedWorkload {
 }
 
 fn needs_downtime(why: &Why) -> (Code, String) {
-    let message = format!(
-        "{}, and evicting its only pod would interrupt it: scale it to two, or pass --allow-downtime",
-        why.tell()
-    );
-    (Code::WorkloadNeedsDowntime, message)
+    (Code::WorkloadNeedsDowntime, needs_downtime_of(&why.tell()))
+}
+
+fn needs_downtime_of(why: &str) -> String {
+    format!(
+        "{why}, and evicting its only pod would interrupt it: scale it to two, or pass --allow-downtime"
+    )
 }
 
 fn count(number: usize) -> u32 {

@@ -74,7 +74,6 @@ impl<'a> Step<'a> {
         subjects: &[Subject<'a>],
         scratch: &mut Scratch,
     ) -> Result<(Vec<Call>, Option<Duration>), Next> {
-        scratch.withheld.retain(|label, _| subjects.iter().any(|it| it.label() == *label));
         if subjects.is_empty() {
             scratch.straggling_from = None;
             return Ok((Vec::new(), None));

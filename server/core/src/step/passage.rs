@@ -131,12 +131,16 @@ impl<'a> Step<'a> {
                 Verdict::Stuck(code, message) => {
                     return self.fail(code, self.within(&workload.key.to_string()), message);
                 }
+                Verdict::Restart if self.interrupts(workload) => {
+                    return self.needs_downtime(workload);
+                }
                 Verdict::Restart if !room.take(workload) => crowded = true,
                 Verdict::Restart => calls.push(Call::Restart {
                     namespace: self.m.namespace.clone(),
                     workload: workload.key.clone(),
                     resource_version: workload.resource_version.clone(),
                     restart: restart.clone(),
+                    at: self.facts.wall,
                     pods: workload.desired,
                 }),
             }
@@ -145,12 +149,19 @@ impl<'a> Step<'a> {
             Ok(strays) => strays,
             Err(next) => return next,
         };
+        let subjects = || evicting.iter().chain(&waiting).map(Subject::label);
+        scratch.withheld.retain(|label, _| subjects().any(|subject| subject == *label));
         let (evictions, wake) = match self.evict(&goal, &evicting, scratch) {
             Ok(turns) => turns,
             Err(next) => return next,
         };
         calls.extend(evictions);
-        let wake = [wake, strays].into_iter().flatten().min();
+        let (cleared, again) = match self.unstick(&goal, &waiting, scratch) {
+            Ok(turns) => turns,
+            Err(next) => return next,
+        };
+        calls.extend(cleared);
+        let wake = [wake, strays, again].into_iter().flatten().min();
         if calls.is_empty() {
             scratch.failing = None;
         }
@@ -179,6 +190,18 @@ impl<'a> Step<'a> {
         }
         *scratch = Scratch::default();
         self.enter(MoveState::Verifying)
+    }
+
+    /// Whether its controller would evict the only pod of `workload`, and nobody has allowed it.
+    fn interrupts(&self, workload: &Workload) -> bool {
+        let only = workload.desired < 2 && workload.available > 0;
+        workload.restarts_in_place() && only && !self.order.spec.allow_downtime
+    }
+
+    fn needs_downtime(&self, workload: &Workload) -> Next {
+        let object = self.within(&workload.key.to_string());
+        let message = "its controller restarts it by evicting its only pod".to_owned();
+        block(self.m, self.facts, Code::WorkloadNeedsDowntime, object, message, None)
     }
 
     /// Labels that somebody else changed are never fought over.

@@ -6,6 +6,7 @@ use super::{Call, Next, Progress, Scratch};
 use crate::diagnosis::{self, InspectedPod, Inspection};
 use crate::problem::Code;
 use crate::rollout::Goal;
+use std::time::Duration;
 
 impl<'a> Step<'a> {
     /// Waits for rollouts while they make progress; looks for the cause, then fails, when not.
@@ -16,17 +17,7 @@ impl<'a> Step<'a> {
         scratch: &mut Scratch,
     ) -> Next {
         let now = self.facts.elapsed;
-        let progress = self.progress(goal);
-        let since = match &mut scratch.furthest {
-            Some((furthest, since)) => {
-                if furthest.advance(progress) {
-                    *since = now;
-                }
-                *since
-            }
-            None => scratch.furthest.insert((progress, now)).1,
-        };
-        let deadline = since + self.order.spec.rollout_timeout;
+        let deadline = self.idle_since(goal, scratch) + self.order.spec.rollout_timeout;
         let restart = self.m.restart_id(self.order.migration);
         let overdue = |subject: &&Subject<'_>| {
             subject.workload.is_some_and(|workload| {
@@ -60,6 +51,21 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Since when nothing has made progress.
+    pub(super) fn idle_since(&self, goal: &Goal<'a>, scratch: &mut Scratch) -> Duration {
+        let now = self.facts.elapsed;
+        let progress = self.progress(goal);
+        match &mut scratch.furthest {
+            Some((furthest, since)) => {
+                if furthest.advance(progress) {
+                    *since = now;
+                }
+                *since
+            }
+            None => scratch.furthest.insert((progress, now)).1,
+        }
+    }
+
     /// Everything that is waited for waits for a PodDisruptionBudget.
     fn forbidden(&self, scratch: &Scratch) -> Next {
         let Some(held) = scratch.withheld.values().next() else {
@@ -86,12 +92,16 @@ impl<'a> Step<'a> {
 
     fn progress(&self, goal: &Goal<'a>) -> Progress {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let pods = self.namespace.pods.values().filter(|pod| !pod.terminating);
+        let pods = || self.namespace.pods.values().filter(|pod| !pod.terminating);
+        // Broken pods that are out of the way are as good as a restart.
+        let cleared = self.m.cleared.values().filter(|cleared| cleared.attempt == self.m.attempt);
+        let cleared = cleared.flat_map(|it| it.evicted.iter().chain(&it.deleted));
+        let gone = cleared.filter(|uid| pods().all(|pod| pod.uid != **uid)).count();
         Progress {
-            restarted: count(self.m.restarts.len()),
+            restarted: count(self.m.restarts.len() + gone),
             done: count(self.workloads(goal).filter(|(_, verdict)| finished(verdict)).count()),
             updated: self.namespace.workloads.values().map(|workload| workload.updated).sum(),
-            on_target: count(pods.filter(|pod| goal.on_target(pod)).count()),
+            on_target: count(pods().filter(|pod| goal.on_target(pod)).count()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What each command makes of each state.
 
 use super::world::{migration, problem, with_state};
-use revshift_core::command::{Command, command, half_moved};
+use revshift_core::command::{Command, Force, command, half_moved};
 use revshift_core::migration::{Ended, Migration, MigrationState, MoveState, PauseReason, Skip};
 use revshift_core::refusal::Refusal;
 use std::collections::BTreeSet;
@@ -47,13 +47,14 @@ fn resume_goes_on_without_what_failed_and_retries_nothing() {
 #[test]
 fn retry_is_for_failed_and_blocked_moves() {
     let failed = with_state(migration("m", &["a", "b"]), "a", MoveState::Failed(problem()));
-    let retried = done(&failed, &Command::Retry(vec!["a".to_owned()]));
+    let retried = done(&failed, &Command::Retry(vec!["a".to_owned()], Force::No));
     assert_eq!(retried.control.retries["a"], 2);
     assert_eq!(state(&retried), MigrationState::Running);
-    assert!(refused(&failed, &Command::Retry(vec!["b".to_owned()])));
-    let unknown = command(&failed, &BTreeSet::new(), &Command::Retry(vec!["x".to_owned()]));
+    assert!(refused(&failed, &Command::Retry(vec!["b".to_owned()], Force::No)));
+    let unknown =
+        command(&failed, &BTreeSet::new(), &Command::Retry(vec!["x".to_owned()], Force::No));
     assert!(matches!(unknown, Err(Refusal::MoveNotFound { .. })));
-    let empty = command(&failed, &BTreeSet::new(), &Command::Retry(Vec::new()));
+    let empty = command(&failed, &BTreeSet::new(), &Command::Retry(Vec::new(), Force::No));
     assert!(matches!(empty, Err(Refusal::InvalidFields(_))));
 }
 
@@ -64,7 +65,7 @@ fn one_of_several_failures_is_retried_alone() {
     failed = with_state(failed, "b", MoveState::Failed(problem()));
     failed = with_state(failed, "c", MoveState::Superseded);
     assert!(refused(&failed, &Command::Resume));
-    let retried = done(&failed, &Command::Retry(vec!["a".to_owned()]));
+    let retried = done(&failed, &Command::Retry(vec!["a".to_owned()], Force::No));
     assert_eq!(state(&retried), MigrationState::Running);
     // Neither before nor after its start do the others hold it back; nor are they answered by it.
     let started = with_state(retried, "a", MoveState::Checking);
@@ -81,7 +82,7 @@ fn cancel_lets_failures_stand() {
     assert_eq!(state(&cancelled), MigrationState::Cancelling);
     let ended = with_state(cancelled, "b", MoveState::Cancelled);
     assert_eq!(state(&ended), MigrationState::Cancelled);
-    for verb in [Command::Pause, Command::Resume, Command::Retry(vec!["a".to_owned()])] {
+    for verb in [Command::Pause, Command::Resume, Command::Retry(vec!["a".to_owned()], Force::No)] {
         assert!(refused(&ended, &verb), "{verb:?}");
     }
 }

@@ -15,6 +15,7 @@ fn troubled(suffix: &str, trouble: Option<(Trouble, &str)>) -> InspectedPod {
     InspectedPod {
         pod: deployed("web", "bbb", suffix, Injected::By(rev(NEW))),
         ready: trouble.is_none(),
+        revision: None,
         trouble: trouble.map(|(trouble, message)| (trouble, message.to_owned())),
     }
 }

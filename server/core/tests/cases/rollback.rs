@@ -4,9 +4,10 @@ use super::world::{NEW, OLD, World, calisti, labels, migration, with_state};
 use revshift_core::cluster::Lock;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{Migration, MoveState};
+use revshift_core::plan::Plan;
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
-use revshift_core::rollback::rollback;
+use revshift_core::rollback::{self, Request};
 
 /// Two namespaces that migration `m` has moved.
 fn moved() -> (World, Migration) {
@@ -25,9 +26,16 @@ fn moved() -> (World, Migration) {
     (world, m)
 }
 
+fn roll_back(world: &World, m: &Migration, namespaces: &[&str]) -> Result<Plan, Refusal> {
+    let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+    let reason = "because".to_owned();
+    let request = Request { namespaces, reason, ..Request::default() };
+    rollback::rollback(&world.cluster, m, &request)
+}
+
 #[track_caller]
 fn refused(world: &World, m: &Migration, namespace: &str) -> Code {
-    match rollback(&world.cluster, m, &[namespace.to_owned()], "because") {
+    match roll_back(world, m, &[namespace]) {
         Err(Refusal::Rollback(violations)) => violations[0].code,
         other => panic!("{other:?}"),
     }
@@ -36,7 +44,7 @@ fn refused(world: &World, m: &Migration, namespace: &str) -> Code {
 #[test]
 fn all_that_was_moved_goes_back_last_first() {
     let (world, m) = moved();
-    let plan = rollback(&world.cluster, &m, &[], "because").unwrap();
+    let plan = roll_back(&world, &m, &[]).unwrap();
     assert_eq!((plan.source.as_str(), plan.target.as_str()), (NEW, OLD));
     assert_eq!(plan.rollback_of.as_deref(), Some("m"));
     let names: Vec<&str> = plan.entries.iter().map(|entry| entry.namespace.as_str()).collect();
@@ -47,7 +55,7 @@ fn all_that_was_moved_goes_back_last_first() {
 #[test]
 fn a_reason_is_required() {
     let (world, m) = moved();
-    let answer = rollback(&world.cluster, &m, &[], "  ");
+    let answer = rollback::rollback(&world.cluster, &m, &Request::default());
     assert!(matches!(answer, Err(Refusal::InvalidFields(_))), "{answer:?}");
 }
 
@@ -55,14 +63,14 @@ fn a_reason_is_required() {
 fn the_plane_to_go_back_to_must_be_available() {
     let (mut world, m) = moved();
     world.plane(calisti(OLD, false));
-    let answer = rollback(&world.cluster, &m, &[], "because");
+    let answer = roll_back(&world, &m, &[]);
     assert!(matches!(answer, Err(Refusal::PlaneUnavailable { .. })), "{answer:?}");
 }
 
 #[test]
 fn what_was_not_moved_or_was_changed_since_is_refused() {
     let (mut world, mut m) = moved();
-    let unknown = rollback(&world.cluster, &m, &["x".to_owned()], "because");
+    let unknown = roll_back(&world, &m, &["x"]);
     assert!(matches!(unknown, Err(Refusal::MoveNotFound { .. })), "{unknown:?}");
 
     world.edit_namespace("a", |meta| meta.labels = labels(&[("istio.io/rev", OLD)]));
@@ -77,7 +85,7 @@ fn what_was_not_moved_or_was_changed_since_is_refused() {
 
     // An annotation that somebody pruned proves nothing.
     world.edit_namespace("a", |meta| meta.lock = None);
-    assert!(rollback(&world.cluster, &m, &["a".to_owned()], "because").is_ok());
+    assert!(roll_back(&world, &m, &["a"]).is_ok());
 
     m.moves[0].relabelled = false;
     assert_eq!(refused(&world, &m, "a"), Code::RollbackNotMoved);
@@ -93,10 +101,38 @@ fn what_was_only_restarted_has_nothing_to_go_back_to_named_or_not() {
         m.before = m.after.clone();
     }
     assert_eq!(refused(&world, &m, "a"), Code::RollbackNothing);
-    let Err(Refusal::Rollback(violations)) = rollback(&world.cluster, &m, &[], "because") else {
+    let Err(Refusal::Rollback(violations)) = roll_back(&world, &m, &[]) else {
         panic!("accepted");
     };
     let told: Vec<_> = violations.iter().map(|it| (it.code, it.subject.as_str())).collect();
     let nothing = Code::RollbackNothing;
     assert_eq!(told, [(nothing, "Namespace/a"), (nothing, "Namespace/b")]);
+}
+
+#[test]
+fn one_wave_goes_back_alone() {
+    let (world, mut m) = moved();
+    let reason = "because".to_owned();
+    let request = |wave| Request { wave: Some(wave), reason: reason.clone(), ..Request::default() };
+    let plan = rollback::rollback(&world.cluster, &m, &request(1)).unwrap();
+    let names: Vec<&str> = plan.entries.iter().map(|entry| entry.namespace.as_str()).collect();
+    assert_eq!((names, plan.entries[0].wave), (vec!["b"], 0));
+    m.moves[1].state = MoveState::Superseded;
+    let Err(Refusal::Rollback(found)) = rollback::rollback(&world.cluster, &m, &request(1)) else {
+        panic!("accepted");
+    };
+    assert_eq!((found[0].code, found[0].subject.as_str()), (Code::RollbackNotMoved, "Migration/m"));
+    let unknown = rollback::rollback(&world.cluster, &m, &request(2));
+    assert!(matches!(unknown, Err(Refusal::InvalidFields(_))), "{unknown:?}");
+    let both = Request { namespaces: vec!["a".to_owned()], ..request(0) };
+    let both = rollback::rollback(&world.cluster, &m, &both);
+    assert!(matches!(both, Err(Refusal::InvalidFields(_))), "{both:?}");
+}
+
+#[test]
+fn force_is_part_of_the_plan() {
+    let (world, m) = moved();
+    let request = |force| Request { force, reason: "because".to_owned(), ..Request::default() };
+    let hash = |force| rollback::rollback(&world.cluster, &m, &request(force)).unwrap().hash();
+    assert_ne!(hash(true), hash(false));
 }

@@ -65,6 +65,7 @@ impl Engine {
             spec: &self.migration.spec,
             paused: false,
             cancelled: false,
+            force: false,
             room: Room::ALL,
         };
         step(order, &self.migration.moves[0], &mut self.scratch, facts)
@@ -107,7 +108,7 @@ impl Engine {
             Call::Evict { pod, uid, .. } if done => {
                 self.world.cluster.evicted(NAMESPACE, pod, uid);
             }
-            Call::Evict { controller, pod, .. } => {
+            Call::Evict { controller, pod, .. } | Call::Delete { controller, pod, .. } => {
                 let (pod, message) = (pod.clone(), "a budget".to_owned());
                 let until = self.elapsed + WITHHELD;
                 let withheld = Withheld { pod, message, until };
@@ -118,6 +119,7 @@ impl Engine {
                     pod: real.pod.clone(),
                     ready: real.ready,
                     trouble: None,
+                    revision: None,
                 });
                 self.scratch.inspection = Some(Inspection {
                     at: self.elapsed,
@@ -214,6 +216,7 @@ proptest! {
     ) {
         let rolls = Shape::Rolls;
         run(&schedule, &[("web", rolls, 2), ("db", rolls, 3), ("ord", Shape::OnDelete, 2)])?;
+        run(&schedule, &[("ro", Shape::InPlace, 3), ("db", rolls, 2)])?;
         run(&schedule, &[("one", rolls, 1), ("set", Shape::Bare, 3), ("ord", Shape::OnDelete, 3)])?;
     }
 }

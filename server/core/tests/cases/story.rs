@@ -67,6 +67,7 @@ impl Story {
             spec: &self.migration.spec,
             paused: self.migration.control.paused,
             cancelled: self.migration.control.cancelled,
+            force: self.migration.forces(&self.migration.moves[0]),
             room: Room::ALL,
         };
         step(order, &self.migration.moves[0], &mut self.scratch, facts)
@@ -124,12 +125,22 @@ impl Story {
 
     /// A list of the namespace's pods, of which those are ready.
     pub(crate) fn look_at(&mut self, ready: impl Fn(&Pod) -> bool) {
+        self.look_with(ready, |_| None);
+    }
+
+    /// The same, with the revisions of the templates that they were made of.
+    pub(crate) fn look_with(
+        &mut self,
+        ready: impl Fn(&Pod) -> bool,
+        revision: impl Fn(&Pod) -> Option<String>,
+    ) {
         let (_, content) = self.world.cluster.namespace("shop").unwrap();
         let pods = content.pods.values().map(|pod| InspectedPod {
             pod: pod.clone(),
             ready: ready(pod),
             trouble: (!ready(pod))
                 .then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
+            revision: revision(pod),
         });
         self.scratch.inspection =
             Some(Inspection { at: self.elapsed, pods: pods.collect(), warnings: Vec::new() });

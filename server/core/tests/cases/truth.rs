@@ -17,6 +17,8 @@ pub(crate) enum Shape {
     OnDelete,
     /// A ReplicaSet of nobody, which is not watched.
     Bare,
+    /// An Argo Rollout, whose controller evicts pods that are older than its restart.
+    InPlace,
 }
 
 /// The cluster; the engine sees it only through its view.
@@ -77,6 +79,7 @@ impl Truth {
         for (name, shape, replicas) in workloads {
             let mut made = match shape {
                 Shape::OnDelete => workload(WorkloadKind::StatefulSet, name, *replicas),
+                Shape::InPlace => workload(WorkloadKind::Rollout, name, *replicas),
                 Shape::Rolls | Shape::Bare => deployment(name, *replicas),
             };
             made.obstacle = (*shape == Shape::OnDelete).then_some(Obstacle::OnDelete);
@@ -115,6 +118,11 @@ impl Truth {
                 let set = format!("{name}-{hash}");
                 (pod, own("ReplicaSet", set, Some(TemplateHash::Deployment(hash))))
             }
+            Shape::InPlace => {
+                let pod = format!("{name}-r-{}", self.created);
+                let hash = TemplateHash::Rollout("r".to_owned());
+                (pod, own("ReplicaSet", format!("{name}-r"), Some(hash)))
+            }
             Shape::OnDelete => {
                 (format!("{name}-{ordinal}"), own("StatefulSet", name.to_owned(), None))
             }
@@ -135,7 +143,7 @@ impl Truth {
             owner: Some(owner),
             injected: Injected::By(Revision(revision)),
             wish: InjectionWish::default(),
-            restart: real.workload.restart.clone(),
+            restart: real.workload.restart.clone().filter(|_| real.shape != Shape::InPlace),
             terminating: false,
         };
         let (owner, generation) = (name.to_owned(), real.generation);
@@ -154,12 +162,20 @@ impl Truth {
                 .collect()
         };
         let (old, new) = (of(self, false), of(self, true));
+        let there = old.len() + new.len();
+        let lacks = if shape == Shape::InPlace {
+            there < desired
+        } else {
+            new.len() < desired && there <= desired
+        };
         let waking = self.pods.values_mut().find(|pod| pod.owner == name && !pod.ready);
         if let Some(pod) = waking {
             pod.ready = true;
-        } else if new.len() < desired && old.len() + new.len() <= desired {
+        } else if lacks {
             self.create(name);
-        } else if let Some(pod) = old.first().filter(|_| shape == Shape::Rolls) {
+        } else if let Some(pod) =
+            old.first().filter(|_| shape != Shape::OnDelete && shape != Shape::Bare)
+        {
             let pod = self.pods.remove(pod).unwrap().pod;
             self.gone(&pod);
         }
@@ -168,7 +184,11 @@ impl Truth {
         let version = self.tick();
         let workload = &mut self.workloads.get_mut(name).unwrap().workload;
         workload.observed = true;
-        workload.updated = u32::try_from(new).unwrap();
+        let updated = if shape == Shape::InPlace { old + new } else { new };
+        workload.updated = u32::try_from(updated).unwrap();
+        if let Some(restart) = &mut workload.in_place {
+            restart.done = old == 0;
+        }
         workload.total = u32::try_from(old + new).unwrap();
         workload.available = u32::try_from(ready).unwrap();
         workload.resource_version = version;
@@ -201,11 +221,16 @@ impl Truth {
                 }
                 real.workload.restart = Some(restart.clone());
                 real.workload.observed = false;
+                if let Some(restart) = &mut real.workload.in_place {
+                    restart.done = false;
+                }
                 real.workload.resource_version = version;
                 real.generation += 1;
                 real.changes += 1;
             }
-            Call::Evict { pod, uid, .. } => return self.evict(pod, uid),
+            Call::Evict { pod, uid, .. } | Call::Delete { pod, uid, .. } => {
+                return self.evict(pod, uid);
+            }
             Call::Inspect { .. } => {}
         }
         true

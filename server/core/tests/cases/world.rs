@@ -7,7 +7,7 @@ use revshift_core::label::{InjectionLabels, Labels, Operator, Requirement, Selec
 use revshift_core::migration::{Control, Migration, MigrationSpec, Move, MoveState};
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
-use revshift_core::workload::{Complaints, Role, Workload, WorkloadKey, WorkloadKind};
+use revshift_core::workload::{Complaints, InPlace, Role, Workload, WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -254,6 +254,9 @@ pub(crate) fn workload(kind: WorkloadKind, name: &str, replicas: u32) -> Workloa
         restart: None,
         template_manager: None,
         complaints: Complaints::default(),
+        ordered: None,
+        in_place: (kind == WorkloadKind::Rollout)
+            .then_some(InPlace { done: true, template_of: None }),
     }
 }
 
@@ -311,6 +314,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             failure_budget: 0,
             approvals: BTreeSet::new(),
             allow_downtime: false,
+            force: false,
             rollback_of: None,
             requester: "test".to_owned(),
             reason: String::new(),

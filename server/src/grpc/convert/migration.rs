@@ -8,6 +8,7 @@ use revshift_core::migration::{
 };
 use revshift_core::problem::Problem;
 use revshift_core::progress::LiveProgress;
+use revshift_core::workload::WorkloadKind;
 use revshift_proto::v1 as proto;
 
 /// A migration as stored.
@@ -40,6 +41,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         approvals: migration.control.approved.iter().map(approval).collect(),
         failure_budget: spec.failure_budget,
         allow_downtime: spec.allow_downtime,
+        force: spec.force,
     }
 }
 
@@ -70,13 +72,30 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         kind: workload.kind.as_str().to_owned(),
         name: workload.name.clone(),
         attempt: *attempt,
-        method: proto::restart::Method::Roll.into(),
+        method: match workload.kind {
+            WorkloadKind::Rollout => proto::restart::Method::Restart,
+            _ => proto::restart::Method::Roll,
+        }
+        .into(),
     });
     let evictions = m.evictions.iter().map(|(controller, evictions)| {
         let (kind, name) = controller.split_once('/').unwrap_or(("", controller));
         let (kind, name) = (kind.to_owned(), name.to_owned());
         let method = proto::restart::Method::Evict.into();
         proto::Restart { kind, name, attempt: evictions.attempt, method }
+    });
+    let cleared = m.cleared.iter().flat_map(|(controller, cleared)| {
+        let (kind, name) = controller.split_once('/').unwrap_or(("", controller));
+        let ways = [
+            (proto::restart::Method::Evict, &cleared.evicted),
+            (proto::restart::Method::Delete, &cleared.deleted),
+        ];
+        ways.into_iter().filter(|(_, pods)| !pods.is_empty()).map(|(method, _)| proto::Restart {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            attempt: cleared.attempt,
+            method: method.into(),
+        })
     });
     proto::Move {
         namespace: m.namespace.clone(),
@@ -90,7 +109,7 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         problem: problem.map(self::problem),
         labels_before: m.before.entries().into_iter().collect(),
         labels_after: m.after.entries().into_iter().collect(),
-        restarts: restarts.chain(evictions).collect(),
+        restarts: restarts.chain(evictions).chain(cleared).collect(),
         leftovers: leftovers.iter().map(leftover).collect(),
         wave: m.wave,
         skip_reason: match m.state {

@@ -42,6 +42,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         approval_waves: migration.approval_waves.clone(),
         failure_budget: migration.failure_budget,
         allow_downtime: migration.allow_downtime,
+        force: migration.force,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -68,6 +69,7 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         approval_waves: plan.approvals.iter().copied().collect(),
         failure_budget: plan.failure_budget,
         allow_downtime: plan.allow_downtime,
+        force: plan.force,
     }
 }
 
@@ -87,6 +89,7 @@ fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
     let action = match workload.method {
         Some(Method::Roll) => proto::plan_workload::Action::Roll,
         Some(Method::Evict) => proto::plan_workload::Action::Evict,
+        Some(Method::Restart) => proto::plan_workload::Action::Restart,
         None => proto::plan_workload::Action::None,
     };
     proto::PlanWorkload {

@@ -2,11 +2,12 @@
 
 use crate::control::Ticket;
 use pbjson_types as well_known;
-use revshift_core::command::Command;
+use revshift_core::command::{Command, Force};
 use revshift_core::label::Selector;
 use revshift_core::migration::Approval;
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
 use revshift_core::refusal::{FieldViolation, Refusal};
+use revshift_core::rollback;
 use revshift_core::selection::{Matching, Selection};
 use revshift_core::wave::Wave;
 use revshift_proto::v1 as proto;
@@ -31,10 +32,8 @@ pub(crate) struct Creation {
 pub(crate) struct Rollback {
     /// The migration to roll back.
     pub(crate) id: String,
-    /// Its namespaces to roll back; empty for all that it moved.
-    pub(crate) namespaces: Vec<String>,
-    /// Why.
-    pub(crate) reason: String,
+    /// What of it goes back, and how.
+    pub(crate) request: rollback::Request,
     /// What identifies it; none when it is only to be planned.
     pub(crate) ticket: Option<Ticket>,
 }
@@ -205,8 +204,9 @@ pub(crate) fn skip(request: proto::SkipMovesRequest) -> Result<(String, Command)
 
 /// Which moves are to be retried.
 pub(crate) fn retry(request: proto::RetryMovesRequest) -> Result<(String, Command), Refusal> {
-    let proto::RetryMovesRequest { migration_id, namespaces } = request;
-    moves(&migration_id, &namespaces).map(|id| (id, Command::Retry(namespaces)))
+    let proto::RetryMovesRequest { migration_id, namespaces, force } = request;
+    let force = if force { Force::Yes } else { Force::No };
+    moves(&migration_id, &namespaces).map(|id| (id, Command::Retry(namespaces, force)))
 }
 
 /// Moves of a migration: at least one, and each named once.
@@ -225,13 +225,12 @@ pub(crate) fn rollback(request: proto::RollbackMigrationRequest) -> Result<Rollb
     let mut fields = Fields::default();
     let id = fields.id("id", &request.id);
     fields.namespaces(&request.namespaces);
-    if request.reason.trim().is_empty() {
-        fields.refuse("reason", "must say why the rollback is made");
-    }
-    let ticket =
-        (!request.validate_only).then(|| fields.ticket(&request.request_id, &request.plan_hash));
-    let proto::RollbackMigrationRequest { namespaces, reason, .. } = request;
-    fields.finish().map(|()| Rollback { id, namespaces, reason, ticket })
+    let proto::RollbackMigrationRequest { namespaces, wave, reason, force, .. } = request;
+    let proto::RollbackMigrationRequest { request_id, plan_hash, validate_only, .. } = request;
+    let request = rollback::Request { namespaces, wave, reason, force };
+    fields.0.extend(rollback::check_fields(&request));
+    let ticket = (!validate_only).then(|| fields.ticket(&request_id, &plan_hash));
+    fields.finish().map(|()| Rollback { id, request, ticket })
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
@@ -359,6 +358,7 @@ mod tests {
         let request = proto::RetryMovesRequest {
             migration_id: "shop".to_owned(),
             namespaces: vec!["a".to_owned(), "a".to_owned(), String::new()],
+            force: false,
         };
         assert_eq!(fields(retry(request)), ["migration_id", "namespaces[1]", "namespaces[2]"]);
         let none = fields(retry(proto::RetryMovesRequest::default()));

@@ -95,6 +95,89 @@ fn obstacles_are_read_from_specifications() {
 }
 
 #[test]
+fn a_set_that_waits_for_each_pod_tells_its_current_template() {
+    let ordered = |spec: Value| {
+        let mut object = json!({
+            "metadata": { "name": "db" },
+            "spec": { "serviceName": "db", "selector": {}, "template": {} },
+            "status": { "replicas": 2, "updateRevision": "db-2" },
+        });
+        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        workload_of(stateful_set(&from_value(object).unwrap())).ordered
+    };
+    assert_eq!(ordered(json!({})).as_deref(), Some("db-2"));
+    assert_eq!(ordered(json!({ "podManagementPolicy": "OrderedReady" })).as_deref(), Some("db-2"));
+    assert_eq!(ordered(json!({ "podManagementPolicy": "Parallel" })), None);
+    assert_eq!(ordered(json!({ "updateStrategy": { "type": "OnDelete" } })), None);
+}
+
+#[test]
+fn a_rollout_tells_its_restart_and_whose_template_it_has() {
+    let read = |spec: Value, status: Value| {
+        workload_of(rollout(
+            &from_value(json!({
+                "apiVersion": "argoproj.io/v1alpha1",
+                "kind": "Rollout",
+                "metadata": {
+                    "name": "web", "namespace": "shop", "generation": 4,
+                    "annotations": { "revshift.dev/restart": "m.1" },
+                },
+                "spec": spec,
+                "status": status,
+            }))
+            .unwrap(),
+        ))
+    };
+    let own = json!({ "replicas": 3, "restartAt": "2026-07-01T12:00:01Z", "template": {
+        "metadata": { "labels": { "sidecar.istio.io/inject": "false" } },
+        "spec": { "containers": [], "hostNetwork": true },
+    } });
+    let status = json!({
+        "observedGeneration": "4", "phase": "Healthy", "replicas": 3, "updatedReplicas": 3,
+        "availableReplicas": 3, "restartedAt": "2026-07-01T12:00:01Z",
+    });
+    let healthy = read(own.clone(), status.clone());
+    assert!(
+        healthy.rolled_out() && !healthy.restart_pending() && healthy.host_network,
+        "{healthy:?}"
+    );
+    assert_eq!(healthy.restart.as_deref(), Some("m.1"));
+    assert_eq!(healthy.wish.labels["sidecar.istio.io/inject"], "false");
+    let with = |field: &str, value: Value| {
+        let mut status = status.clone();
+        status[field] = value;
+        read(own.clone(), status)
+    };
+    assert!(with("restartedAt", json!("2026-06-01T12:00:01Z")).restart_pending());
+    assert!(!with("observedGeneration", json!("3")).observed);
+    // That of versions before 1.0 is a hash.
+    assert!(with("observedGeneration", json!("7d9f8c6b5")).observed);
+    assert!(!with("observedGeneration", Value::Null).observed);
+    let mut canary = status.clone();
+    canary["updatedReplicas"] = json!(1);
+    for (phase, rolls) in [("Progressing", true), ("Paused", false), ("Degraded", true)] {
+        canary["phase"] = json!(phase);
+        assert_eq!(read(own.clone(), canary.clone()).rolling(), rolls, "{phase}");
+    }
+    canary["abort"] = json!(true);
+    assert!(!read(own, canary).rolling(), "it was given up");
+
+    let lent = json!({ "workloadRef": {
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": "lender" }, "paused": true });
+    let borrower = read(
+        lent,
+        json!({ "conditions": [
+        { "type": "InvalidSpec", "status": "True", "message": "no such service" },
+    ] }),
+    );
+    let lender = WorkloadKey { kind: WorkloadKind::Deployment, name: "lender".to_owned() };
+    assert_eq!((borrower.template_of(), borrower.desired), (Some(&lender), 1));
+    assert_eq!(borrower.obstacle, Some(Obstacle::Paused));
+    assert_eq!(borrower.complaints.creation.as_deref(), Some("no such service"));
+    assert!(!borrower.restart_pending(), "nobody has asked for one");
+}
+
+#[test]
 fn owners_and_their_wishes_are_found() {
     let obstacle = |metadata: Value, paused: bool| {
         let spec = json!({ "paused": paused, "selector": {}, "template": {} });

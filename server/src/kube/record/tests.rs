@@ -53,6 +53,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             failure_budget: 3,
             approval_waves: BTreeSet::from([1, 4]),
             allow_downtime: true,
+            force: true,
             rollback_of: Some("m-0".to_owned()),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
@@ -101,6 +102,8 @@ fn moves_come_back_as_they_were() {
             let (planned, stragglers) = (uids("1"), uids("2"));
             let evictions = Evictions { attempt: 2, pods: 3, planned, stragglers };
             m.evictions = BTreeMap::from([("StatefulSet/db".to_owned(), evictions)]);
+            let cleared = Cleared { attempt: 2, evicted: uids("3"), deleted: uids("4") };
+            m.cleared = BTreeMap::from([("StatefulSet/db".to_owned(), cleared)]);
             m
         })
         .collect();

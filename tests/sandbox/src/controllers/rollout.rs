@@ -1,5 +1,6 @@
 //! Argo's Rollouts, as far as `spec.restartAt` and a canary without steps go: a new template
-//! rolls like a Deployment's, and a restart evicts the pods that are older than the moment.
+//! rolls like a Deployment's, and a restart evicts the pods that are older than the moment. The
+//! template may be that of a Deployment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const MANAGER: &str = "rollouts-controller";
 const RECHECK: Duration = Duration::from_secs(30);
 
 pub(super) fn reconcile(cluster: &mut Cluster, target: &Reference) -> Outcome {
-    let Some(rollout) = cluster.store.get(target).cloned() else { return Outcome::Done };
+    let Some(rollout) = whole(cluster, target) else { return Outcome::Done };
     if object::deleting(&rollout) {
         return Outcome::Done;
     }
@@ -76,8 +77,20 @@ fn restart(cluster: &mut Cluster, rollout: &Value) -> (Option<String>, Option<Du
     if left == 0 { (Some(asked.to_owned()), None) } else { (None, Some(RECHECK)) }
 }
 
+/// A Rollout, with the template of the workload that it refers to.
+fn whole(cluster: &Cluster, target: &Reference) -> Option<Value> {
+    let mut rollout = Value::clone(cluster.store.get(target)?);
+    if object::text(&rollout, "/spec/workloadRef/kind") == "Deployment" {
+        let name = object::text(&rollout, "/spec/workloadRef/name");
+        let lender = Reference::new(kind::DEPLOYMENTS, &target.namespace, name);
+        let template = object::at(cluster.store.get(&lender)?, "/spec/template")?.clone();
+        object::set(&mut rollout, "/spec/template", template);
+    }
+    Some(rollout)
+}
+
 fn report(cluster: &mut Cluster, target: &Reference, restarted: Option<&str>) {
-    let Some(rollout) = cluster.store.get(target).cloned() else { return };
+    let Some(rollout) = whole(cluster, target) else { return };
     let sets = Sets::of(cluster, &rollout);
     let counts = Counts::of_sets(&sets);
     let complete = counts.complete(replicas(&rollout));

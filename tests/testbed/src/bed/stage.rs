@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use kube::Client;
-use revshift_tests::{Bed, Output, Replica};
+use revshift_tests::{Bed, Output, Power, Replica};
 
 use super::RealBed;
 use crate::replica::RealReplica;
@@ -55,5 +55,9 @@ impl Bed for RealBed {
 
     fn patience(&self) -> Duration {
         PATIENCE
+    }
+
+    fn lacks(&self, power: Power) -> Option<String> {
+        (power == Power::Rollouts).then(|| "no Rollouts controller runs in it".to_owned())
     }
 }

@@ -87,7 +87,8 @@ async fn command(client: &Client<'_>, id: &str, event: Event) -> Result<()> {
                 let failed = moves.iter().filter(failed).map(|m| m.namespace.clone());
                 let namespaces: Vec<String> = failed.collect();
                 if !namespaces.is_empty() {
-                    let request = proto::RetryMovesRequest { migration_id: id(), namespaces };
+                    let request =
+                        proto::RetryMovesRequest { migration_id: id(), namespaces, force: false };
                     server.retry_moves(request).await?;
                 }
             }
