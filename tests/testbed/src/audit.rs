@@ -24,9 +24,15 @@ pub struct Audit {
 pub struct Request {
     /// `get`, `create`, `patch` and the like.
     pub verb: String,
+    /// Who asked.
+    #[serde(default)]
+    pub user: User,
     /// What the caller calls itself.
     #[serde(default)]
     pub user_agent: String,
+    /// When it arrived, in RFC 3339 with microseconds.
+    #[serde(default, rename = "requestReceivedTimestamp")]
+    pub received: String,
     /// What it was about; requests for no resource have none.
     #[serde(default, rename = "objectRef")]
     pub object: Object,
@@ -35,6 +41,14 @@ pub struct Request {
     pub body: Value,
     #[serde(default)]
     response_status: Answer,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct User {
+    /// By the certificate or token that was shown.
+    #[serde(default)]
+    pub username: String,
 }
 
 /// What a request was about.
@@ -91,7 +105,18 @@ impl Request {
         self.verb == verb
             && object.resource == resource
             && object.subresource.is_empty()
-            && (200..300).contains(&self.response_status.code)
+            && self.succeeded()
+    }
+
+    /// Whether it was carried out, by its answer. One whose client was killed before the answer is
+    /// carried out all the same, and logged without success.
+    pub fn succeeded(&self) -> bool {
+        (200..300).contains(&self.response_status.code)
+    }
+
+    /// Whether it was to change something.
+    pub fn writes(&self) -> bool {
+        !["get", "list", "watch"].contains(&self.verb.as_str())
     }
 
     /// Whether revshift's server asked.

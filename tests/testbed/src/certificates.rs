@@ -22,7 +22,11 @@ const SERVER_NAMES: [&str; 6] = [
     "10.0.0.1",
 ];
 
-/// Writes `ca.crt`, `apiserver.{crt,key}`, `admin.{crt,key}` and `sa.{key,pub}` into `dir`.
+/// Administrators of other names, for programs that the audit log is to tell apart.
+pub(crate) const DEPUTIES: [&str; 4] = ["deputy-0", "deputy-1", "deputy-2", "deputy-3"];
+
+/// Writes `ca.crt`, `apiserver.{crt,key}`, `admin.{crt,key}` with those of each deputy, and
+/// `sa.{key,pub}` into `dir`.
 pub(crate) fn write(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     let mut params = CertificateParams::default();
@@ -36,11 +40,13 @@ pub(crate) fn write(dir: &Path) -> Result<()> {
     server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
     issue(dir, "apiserver", server, ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
 
-    let mut admin = CertificateParams::default();
-    admin.distinguished_name.push(DnType::CommonName, "admin");
-    // Members of this group are bound to cluster-admin by Kubernetes itself.
-    admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
-    issue(dir, "admin", admin, ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
+    for name in ["admin"].into_iter().chain(DEPUTIES) {
+        let mut admin = CertificateParams::default();
+        admin.distinguished_name.push(DnType::CommonName, name);
+        // Members of this group are bound to cluster-admin by Kubernetes itself.
+        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        issue(dir, name, admin, ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
+    }
 
     let accounts = KeyPair::generate()?;
     fs::write(dir.join("sa.key"), accounts.serialize_pem())?;

@@ -45,7 +45,10 @@ impl Cluster {
         let pki = run_dir.join("pki");
         certificates::write(&pki)?;
         let kubeconfig = run_dir.join("kubeconfig");
-        write_kubeconfig(&kubeconfig, &pki, api)?;
+        write_kubeconfig(&kubeconfig, &pki, "admin", api)?;
+        for name in certificates::DEPUTIES {
+            write_kubeconfig(&deputy(&kubeconfig, name), &pki, name, api)?;
+        }
         let audit_log = run_dir.join("audit.log");
         let start = |name: &str, args: &[String]| {
             let mut command = command(binaries, name, run_dir);
@@ -185,7 +188,12 @@ fn apiserver_args(run_dir: &Path, etcd: SocketAddr, api: SocketAddr) -> Result<V
     ])
 }
 
-fn write_kubeconfig(path: &Path, pki: &Path, api: SocketAddr) -> Result<()> {
+/// Where the kubeconfig of a deputy lies, beside the administrator's.
+pub(crate) fn deputy(kubeconfig: &Path, name: &str) -> PathBuf {
+    kubeconfig.with_extension(name)
+}
+
+fn write_kubeconfig(path: &Path, pki: &Path, user: &str, api: SocketAddr) -> Result<()> {
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -194,8 +202,8 @@ fn write_kubeconfig(path: &Path, pki: &Path, api: SocketAddr) -> Result<()> {
             "certificate-authority": pki.join("ca.crt"),
         }}],
         "users": [{"name": "admin", "user": {
-            "client-certificate": pki.join("admin.crt"),
-            "client-key": pki.join("admin.key"),
+            "client-certificate": pki.join(format!("{user}.crt")),
+            "client-key": pki.join(format!("{user}.key")),
         }}],
         "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": "admin"}}],
         "current-context": "testbed",

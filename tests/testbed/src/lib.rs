@@ -22,7 +22,7 @@ mod proxies;
 mod replica;
 mod stages;
 
-pub use audit::{Audit, Object, Request};
+pub use audit::{Audit, Object, Request, User};
 pub use bed::{Options, RealBed};
 pub use binaries::{Binaries, Built};
 pub use calisti::{ControlPlane, PlaneStatus};

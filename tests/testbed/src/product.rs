@@ -46,6 +46,11 @@ impl Product {
         Ok(Self { server: program("revshift-server")?, client: program("revshift")? })
     }
 
+    /// Programs that were built already.
+    pub fn of(server: PathBuf, client: PathBuf) -> Self {
+        Self { server, client }
+    }
+
     /// Copies of the programs in a folder: who builds while a bed runs would replace the originals.
     pub(crate) fn copy_to(&self, folder: &Path) -> Result<Self> {
         let copy = |program: &Path| {

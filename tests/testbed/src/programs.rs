@@ -47,7 +47,16 @@ impl Programs {
     /// Starts a server with these options beside the kubeconfig, and waits until it says where it
     /// listens.
     pub(crate) async fn launch(&self, options: &[&str]) -> Result<RealReplica> {
-        let mut command = self.server(options)?;
+        self.launch_with(&self.kubeconfig, options).await
+    }
+
+    /// The same with another kubeconfig.
+    pub(crate) async fn launch_with(
+        &self,
+        kubeconfig: &Path,
+        options: &[&str],
+    ) -> Result<RealReplica> {
+        let mut command = self.server(kubeconfig, options)?;
         let name = format!("server-{}", self.logs().len());
         let process = Process::start(name, &mut command, &self.run_dir, &self.watchdog)?;
         self.logs().push(process.log().to_owned());
@@ -62,7 +71,7 @@ impl Programs {
 
     /// Runs a server that is to end by itself.
     pub(crate) async fn refused_server(&self, options: &[&str]) -> Result<Output> {
-        let mut command = tokio::process::Command::from(self.server(options)?);
+        let mut command = tokio::process::Command::from(self.server(&self.kubeconfig, options)?);
         command.kill_on_drop(true);
         timeout(REFUSAL, output(&mut command)).await.context("the server went on")?
     }
@@ -82,9 +91,9 @@ impl Programs {
         logs[logs.len().saturating_sub(LAST)..].to_vec()
     }
 
-    fn server(&self, options: &[&str]) -> Result<process::Command> {
+    fn server(&self, kubeconfig: &Path, options: &[&str]) -> Result<process::Command> {
         let mut command = self.command(&self.product()?.server);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(options);
+        command.arg("--kubeconfig").arg(kubeconfig).args(options);
         Ok(command)
     }
 

@@ -8,7 +8,7 @@ use kube::Client;
 use revshift_tests::{Bed, Output, Power, Replica};
 
 use super::RealBed;
-use crate::replica::RealReplica;
+use crate::{cluster, replica::RealReplica};
 
 /// So long nothing takes on the slowest machine that is any use.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -18,6 +18,13 @@ impl RealBed {
     /// until it says where it listens.
     pub async fn launch(&self, options: &[&str]) -> Result<RealReplica> {
         self.programs.launch(options).await
+    }
+
+    /// The same for a server that the audit log is to tell from others, by the name of one of the
+    /// bed's administrators: `deputy-0` to `deputy-3`.
+    pub async fn launch_as(&self, deputy: &str, options: &[&str]) -> Result<RealReplica> {
+        let kubeconfig = cluster::deputy(&self.programs.kubeconfig, deputy);
+        self.programs.launch_with(&kubeconfig, options).await
     }
 
     /// Starts a server as every scenario does, which listens on `address`, and waits until it
