@@ -165,6 +165,7 @@ impl Engine {
 
     /// Looks at what follows from the facts and the records as they are now.
     fn follow(&mut self, state: &mut State) {
+        state.settle();
         state.leader = self.parts.holder.borrow().0.clone();
         let eligible = Eligibility {
             able: state.ready && self.records.understood(),

@@ -2,7 +2,7 @@
 //!
 //! gRPC handlers hold no state of their own: they read here, and watch the version.
 
-use revshift_core::admission;
+use revshift_core::admission::Waits;
 use revshift_core::cluster::Cluster;
 use revshift_core::migration::{Migration, MigrationState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ pub struct State {
     pub cluster: Cluster,
     /// Sealed migrations by id, as stored.
     pub migrations: BTreeMap<String, Migration>,
+    /// What each unfinished migration waits for.
+    pub waits: Waits,
     /// The uid of each migration's object, by id.
     pub uids: BTreeMap<String, String>,
     /// Identity of the replica that acts; none while nobody does.
@@ -52,7 +54,12 @@ impl Published {
 
     /// Changes the state, and tells those who watch.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+        let result = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let result = change(&mut state);
+            state.settle();
+            result
+        };
         self.version.send_modify(|version| *version += 1);
         result
     }
@@ -64,10 +71,15 @@ impl Published {
 }
 
 impl State {
+    /// Brings up to date what follows from the migrations.
+    pub(crate) fn settle(&mut self) {
+        self.waits.refresh(&self.migrations);
+    }
+
     /// A sealed migration; none when this replica does not know it.
     pub fn find(&self, id: &str) -> Option<Stored> {
         let migration = self.migrations.get(id)?.clone();
-        let waiting_for = admission::waits(&self.migrations).remove(id).unwrap_or_default();
+        let waiting_for = self.waits.of(id);
         Some(Stored { uid: self.uids.get(id).cloned().unwrap_or_default(), migration, waiting_for })
     }
 }

@@ -1,6 +1,5 @@
 //! Which moves may start: over all migrations, by their records alone.
 
-use crate::budget::{self, Budgets};
 use crate::migration::{Migration, Move, MoveState, PauseReason, Skip};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +13,45 @@ pub struct Decision {
     pub m: Move,
 }
 
+/// What each unfinished migration waits for, found anew only when that may have changed.
+#[derive(Clone, Debug, Default)]
+pub struct Waits {
+    /// What the order and the overlaps of unfinished migrations depend on.
+    basis: Vec<Basis>,
+    found: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Of an unfinished migration: id, when it was created, whether it has begun, how many namespaces it
+/// has, and how many of them were taken over.
+type Basis = (String, Timestamp, bool, usize, usize);
+
+impl Waits {
+    /// Takes in what has changed.
+    pub fn refresh(&mut self, migrations: &BTreeMap<String, Migration>) {
+        let unfinished = migrations.values().filter(|migration| migration.ended.is_none());
+        let basis = unfinished.map(|migration| {
+            let moves = &migration.moves;
+            let taken = moves.superseded().count();
+            (migration.id.clone(), migration.spec.created, moves.begun(), moves.len(), taken)
+        });
+        let basis: Vec<Basis> = basis.collect();
+        if basis != self.basis {
+            self.found = waits(migrations);
+            self.basis = basis;
+        }
+    }
+
+    /// The unfinished migrations that one waits for.
+    pub fn of(&self, id: &str) -> BTreeSet<String> {
+        self.found.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Whether it waits for any.
+    pub fn any(&self, id: &str) -> bool {
+        self.found.get(id).is_some_and(|waits| !waits.is_empty())
+    }
+}
+
 /// The unfinished migrations that each unfinished one waits for.
 ///
 /// A namespace is in one unfinished migration at a time: one that has begun keeps it; then
@@ -21,40 +59,44 @@ pub struct Decision {
 /// not wait for the migration that it undoes.
 pub fn waits(migrations: &BTreeMap<String, Migration>) -> BTreeMap<String, BTreeSet<String>> {
     let unfinished = in_order(migrations);
-    let mut waits = BTreeMap::new();
-    for (index, migration) in unfinished.iter().enumerate() {
-        let open: BTreeSet<&str> = open_namespaces(migration).collect();
-        let older = unfinished[..index].iter().filter(|older| {
-            migration.spec.rollback_of.as_ref() != Some(&older.id)
-                && open_namespaces(older).any(|namespace| open.contains(namespace))
-        });
-        waits.insert(migration.id.clone(), older.map(|older| older.id.clone()).collect());
+    let mut waits: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // Who holds each namespace, those that come first before the others.
+    let mut holders: BTreeMap<&str, Vec<&Migration>> = BTreeMap::new();
+    for migration in &unfinished {
+        let mut found = BTreeSet::new();
+        for namespace in open_namespaces(migration) {
+            let before = holders.entry(namespace).or_default();
+            let undone =
+                |older: &&Migration| migration.spec.rollback_of.as_ref() == Some(&older.id);
+            found.extend(before.iter().filter(|it| !undone(it)).map(|older| older.id.clone()));
+            before.push(migration);
+        }
+        waits.insert(migration.id.clone(), found);
     }
     waits
 }
 
-/// What may change now: at most `budgets.namespaces` moves are under way over all migrations. `busy`
-/// tells whether a call is in flight for a move of a migration; `length` how long a move may take,
-/// in any unit: within a wave the longest start first.
+/// What may change now: at most `room` more moves begin, over all migrations. `busy` tells whether a
+/// call is in flight for a move of a migration, or a decision on it waits to be stored; `length` how
+/// long a move may take, in any unit: within a wave the longest start first.
 pub fn admit(
     migrations: &BTreeMap<String, Migration>,
-    budgets: &Budgets,
+    waits: &Waits,
+    mut room: u32,
     busy: impl Fn(&str, &str) -> bool,
     length: impl Fn(&Move) -> u64,
     now: Timestamp,
 ) -> Vec<Decision> {
-    let waits = waits(migrations);
-    let mut room = budgets.namespaces.saturating_sub(budget::namespaces_under_way(migrations));
     let mut decisions = Vec::new();
     for migration in in_order(migrations) {
-        let waiting = waits.get(&migration.id).is_some_and(|waits| !waits.is_empty());
         if migration.control.cancelled {
-            let pending = migration.moves.iter().filter(|m| m.state == MoveState::Pending);
-            decisions
-                .extend(pending.map(|m| decide(migration, m.enter(MoveState::Cancelled, now))));
+            let pending = migration.moves.pending();
+            decisions.extend(
+                pending.map(|(_, m)| decide(migration, m.enter(MoveState::Cancelled, now))),
+            );
             continue;
         }
-        if waiting {
+        if waits.any(&migration.id) {
             continue;
         }
         if let Some(undone) = migration.spec.rollback_of.as_ref().and_then(|id| migrations.get(id))
@@ -65,8 +107,11 @@ pub fn admit(
         if room == 0 {
             continue;
         }
-        let mut startable: Vec<&Move> =
-            startable(migration).filter(|m| !contested(migration, m, migrations)).collect();
+        let mut startable: Vec<&Move> = startable(migration)
+            .into_iter()
+            .filter(|m| !busy(&migration.id, &m.namespace))
+            .filter(|m| !contested(migration, m, migrations))
+            .collect();
         // The sort is stable: what takes equally long keeps the order of the plan.
         startable.sort_by_cached_key(|m| std::cmp::Reverse(length(m)));
         for m in startable.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
@@ -89,19 +134,21 @@ fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {
 
 /// The moves that may start: of the first wave that is not over, once it is approved. While a failure
 /// waits for an answer, only what was asked to be tried again.
-fn startable(migration: &Migration) -> impl Iterator<Item = &Move> {
+fn startable(migration: &Migration) -> Vec<&Move> {
     let paused = migration.paused();
+    if paused == Some(PauseReason::User) {
+        return Vec::new();
+    }
+    let mut startable: Vec<(usize, &Move)> =
+        migration.moves.failed().filter(|(_, m)| migration.retry_wanted(m)).collect();
     let wave = migration.wave().filter(|wave| migration.wave_to_approve() != Some(*wave));
-    migration.moves.iter().filter(move |m| match paused {
-        None => {
-            migration.retry_wanted(m)
-                || m.state == MoveState::Pending
-                    && Some(m.wave) == wave
-                    && !migration.control.skipped.contains(&m.namespace)
-        }
-        Some(PauseReason::FailureBudget) => migration.retry_wanted(m),
-        Some(PauseReason::User) => false,
-    })
+    if let Some(wave) = wave.filter(|_| paused.is_none()) {
+        let pending = migration.moves.pending_of(wave);
+        startable
+            .extend(pending.filter(|(_, m)| !migration.control.skipped.contains(&m.namespace)));
+    }
+    startable.sort_unstable_by_key(|(place, _)| *place);
+    startable.into_iter().map(|(_, m)| m).collect()
 }
 
 /// Moves that are not to be made after all. One that has been relabelled is no longer skipped.
@@ -124,10 +171,9 @@ fn supersede<'a>(
 ) -> impl Iterator<Item = Decision> + 'a {
     rollback
         .moves
-        .iter()
+        .pending()
         .filter(|_| undone.ended.is_none())
-        .filter(|m| m.state == MoveState::Pending)
-        .filter_map(|m| undone.find(&m.namespace))
+        .filter_map(|(_, m)| undone.find(&m.namespace))
         .filter(|m| m.state != MoveState::Superseded && !busy(&undone.id, &m.namespace))
         .map(move |m| decide(undone, m.enter(MoveState::Superseded, now)))
 }
@@ -154,7 +200,7 @@ fn in_order(migrations: &BTreeMap<String, Migration>) -> Vec<&Migration> {
         migrations.values().filter(|migration| migration.ended.is_none()).collect();
     // The time of creation is another replica's clock: it orders what has not begun, no more.
     unfinished.sort_by_key(|migration| {
-        let begun = migration.moves.iter().any(|m| m.attempt > 0);
+        let begun = migration.moves.begun();
         let rollback = migration.spec.rollback_of.is_some();
         (!begun, !rollback, migration.spec.created, &migration.id)
     });

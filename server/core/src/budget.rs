@@ -39,7 +39,7 @@ pub struct Load {
     /// Workloads whose restart has begun and has not ended.
     pub workloads: u32,
     /// Their pods.
-    pub pods: u32,
+    pub pods: u64,
 }
 
 /// What may still begin.
@@ -61,7 +61,7 @@ impl Budgets {
     pub fn room(&self, load: Load, rate: u32) -> Room {
         Room {
             workloads: self.workloads.saturating_sub(load.workloads),
-            pods: self.pods.saturating_sub(load.pods),
+            pods: self.pods.saturating_sub(u32::try_from(load.pods).unwrap_or(u32::MAX)),
             rate,
             idle: load == Load::default(),
         }
@@ -77,10 +77,15 @@ impl Room {
     /// No bounds: for whoever only wants to know what would be done.
     pub const ALL: Self = Self { workloads: u32::MAX, pods: u32::MAX, rate: u32::MAX, idle: true };
 
+    /// Whether a workload of so many pods may begin.
+    pub fn fits(&self, pods: u32) -> bool {
+        self.workloads > 0 && self.rate > 0 && (self.idle || pods <= self.pods)
+    }
+
     /// Takes the room for `workload`, if there is enough.
     pub fn take(&mut self, workload: &Workload) -> bool {
         let pods = workload.desired;
-        let fits = self.workloads > 0 && self.rate > 0 && (self.idle || pods <= self.pods);
+        let fits = self.fits(pods);
         if fits {
             self.workloads -= 1;
             self.pods = self.pods.saturating_sub(pods);
@@ -92,12 +97,26 @@ impl Room {
 }
 
 impl Load {
+    /// Of workloads with so many pods each.
+    pub fn of<'a>(pods: impl IntoIterator<Item = &'a u32>) -> Self {
+        pods.into_iter().fold(Self::default(), |load, pods| {
+            load.plus(Self { workloads: 1, pods: u64::from(*pods) })
+        })
+    }
+
     /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
+        let (workloads, pods) = (self.workloads + other.workloads, self.pods + other.pods);
+        Self { workloads, pods }
+    }
+
+    /// What is left without the other, which is part of it.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
         Self {
-            workloads: self.workloads.saturating_add(other.workloads),
-            pods: self.pods.saturating_add(other.pods),
+            workloads: self.workloads.saturating_sub(other.workloads),
+            pods: self.pods.saturating_sub(other.pods),
         }
     }
 }
@@ -151,9 +170,12 @@ impl Bucket {
     /// How many pods may begin now.
     pub fn refill(&mut self, rate: u32, now: Duration) -> u32 {
         let most = i64::from(rate) * 2000;
-        let millis = i64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(i64::MAX);
+        let elapsed = now.saturating_sub(self.at);
+        let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
         self.level = self.level.saturating_add(millis.saturating_mul(i64::from(rate))).min(most);
-        self.at = now;
+        // What is less than a millisecond counts next time: looks may come more often than that.
+        let rest = Duration::from_nanos(u64::from(elapsed.subsec_nanos() % 1_000_000));
+        self.at = now.saturating_sub(rest).max(self.at);
         u32::try_from(self.level / 1000).unwrap_or(0)
     }
 

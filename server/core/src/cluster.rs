@@ -3,6 +3,7 @@
 //! Level-triggered: a change only replaces what is known; dropping, merging or repeating changes
 //! leads to the same view once the last one has arrived.
 
+mod changed;
 mod planes;
 mod reply;
 
@@ -11,6 +12,7 @@ use crate::label::{InjectionLabels, Labels};
 use crate::plane::{Plane, Planes, Revision, Source};
 use crate::pod::{Injected, Owner, Pod, TemplateHash};
 use crate::workload::{Role, Workload, WorkloadKey, WorkloadKind};
+use changed::Changed;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the cluster.
@@ -30,6 +32,7 @@ pub struct Cluster {
     replied: BTreeMap<(Kind, Key), String>,
     /// Uids that watches told were deleted, newest last: a late reply must not bring them back.
     deleted: VecDeque<String>,
+    changed: Changed,
 }
 
 /// A namespace and what is in it.
@@ -251,6 +254,7 @@ impl Cluster {
     }
 
     fn set(&mut self, kind: Kind, key: Key, object: Object) {
+        self.note(kind, &key);
         match object {
             Object::Namespace(meta) => {
                 let known = &mut self.entry(&key.name).meta;
@@ -269,6 +273,7 @@ impl Cluster {
                         None => self.istiods.remove(&place).is_some(),
                     };
                     if known {
+                        self.changed.everything();
                         self.find_planes();
                     }
                 }
@@ -303,6 +308,7 @@ impl Cluster {
     }
 
     fn gone(&mut self, kind: Kind, key: &Key) {
+        self.note(kind, key);
         self.bury(kind, key);
         match kind {
             Kind::Namespace => self.edit(&key.name, |namespace| namespace.meta = None),
@@ -310,6 +316,7 @@ impl Cluster {
                 if kind == WorkloadKind::Deployment
                     && self.istiods.remove(&(key.namespace.clone(), key.name.clone())).is_some()
                 {
+                    self.changed.everything();
                     self.find_planes();
                 }
                 let workload = WorkloadKey { kind, name: key.name.clone() };
@@ -334,7 +341,18 @@ impl Cluster {
         }
     }
 
+    /// Notes which namespace a change concerns; planes and injectors are compared once they are
+    /// found.
+    fn note(&mut self, kind: Kind, key: &Key) {
+        match kind {
+            Kind::Namespace => self.changed.namespace(&key.name),
+            Kind::Workload(_) | Kind::Pod | Kind::Job => self.changed.namespace(&key.namespace),
+            Kind::Injector | Kind::Plane(_) => {}
+        }
+    }
+
     fn forget(&mut self, kind: Kind) {
+        self.changed.everything();
         for namespace in self.namespaces.values_mut() {
             match kind {
                 Kind::Namespace => namespace.meta = None,

@@ -1,9 +1,11 @@
 //! Migrations, their moves, and the states that follow from them.
 
 mod cleared;
+mod moves;
 mod state;
 
 pub use cleared::Cleared;
+pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 
 use crate::label::InjectionLabels;
@@ -24,7 +26,7 @@ pub struct Migration {
     /// What was commanded since.
     pub control: Control,
     /// Its moves, in the order of the plan.
-    pub moves: Vec<Move>,
+    pub moves: Moves,
     /// When it reached a final state; a final state never changes.
     pub ended: Option<Ended>,
 }
@@ -238,13 +240,12 @@ impl Migration {
         }
         if let Some(reason) = self.pause(unfinished) {
             // What was asked to be tried again goes on, whatever else has failed.
-            let retries = counts.active > 0 || self.moves.iter().any(|m| self.retry_wanted(m));
+            let retries = counts.active > 0 || self.retried().next().is_some();
             if reason == PauseReason::User || !retries {
                 return MigrationState::Paused(reason);
             }
         }
-        let started = self.moves.iter().any(|m| m.attempt > 0);
-        if !started && !waiting_for.is_empty() {
+        if !self.moves.begun() && !waiting_for.is_empty() {
             return MigrationState::Pending;
         }
         match self.wave_to_approve() {
@@ -261,50 +262,31 @@ impl Migration {
 
     /// How many moves are in which state.
     pub fn counts(&self) -> MoveCounts {
-        let mut counts = MoveCounts::default();
-        for m in &self.moves {
-            let count = match m.state {
-                MoveState::Pending => &mut counts.pending,
-                MoveState::Checking
-                | MoveState::Relabeling
-                | MoveState::Restarting
-                | MoveState::Verifying => &mut counts.active,
-                MoveState::Moved(_) | MoveState::Skipped(Skip::Unneeded) => &mut counts.moved,
-                MoveState::Failed(_) => &mut counts.failed,
-                MoveState::Blocked(_) => &mut counts.blocked,
-                MoveState::Skipped(Skip::Asked)
-                | MoveState::Cancelled
-                | MoveState::Gone
-                | MoveState::Superseded => &mut counts.other,
-            };
-            *count += 1;
-        }
-        counts
+        self.moves.counts()
     }
 
-    /// The moves that are under way, with their positions in the plan.
+    /// The moves that are under way, with their places in the plan.
     pub fn active(&self) -> impl Iterator<Item = (usize, &Move)> {
-        self.moves.iter().enumerate().filter(|(_, m)| m.state.is_active())
+        self.moves.active()
     }
 
     /// The move of a namespace.
     pub fn find(&self, namespace: &str) -> Option<&Move> {
-        self.moves.iter().find(|m| m.namespace == namespace)
+        self.moves.get(self.moves.place(namespace)?)
     }
 
     /// How many waves it has.
     pub fn waves(&self) -> u32 {
-        self.moves.iter().map(|m| m.wave + 1).max().unwrap_or_default()
+        self.moves.waves()
     }
 
     /// The wave whose moves may start: the first that is not over. None when all are.
     ///
     /// A failure that does not pause the migration does not hold its wave either.
     pub fn wave(&self) -> Option<u32> {
-        let open = |m: &&Move| {
-            m.state == MoveState::Pending || m.state.is_active() || self.retry_wanted(m)
-        };
-        self.moves.iter().filter(open).map(|m| m.wave).min()
+        let active = self.active().map(|(_, m)| m.wave);
+        let retried = self.retried().map(|m| m.wave);
+        active.chain(retried).chain(self.moves.first_pending()).min()
     }
 
     /// The wave that would start now if somebody approved it.
@@ -326,6 +308,11 @@ impl Migration {
             && self.control.retries.get(&m.namespace).is_some_and(|attempt| *attempt > m.attempt)
     }
 
+    /// The failed moves for which another attempt was asked.
+    pub fn retried(&self) -> impl Iterator<Item = &Move> {
+        self.moves.failed().map(|(_, m)| m).filter(|m| self.retry_wanted(m))
+    }
+
     /// A failure that nobody has answered yet pauses; so does a namespace taken back, since whoever
     /// did that will want to look before the others go on. With only failures left there is
     /// nothing to go on with, tolerated or not.
@@ -333,21 +320,20 @@ impl Migration {
         let unanswered = |m: &&Move| {
             self.control.tolerated.get(&m.namespace).is_none_or(|attempt| *attempt < m.attempt)
         };
-        let failed = |m: &&Move| matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_));
-        let retried = self.moves.iter().any(|m| self.retry_wanted(m));
         if self.control.paused {
             return Some(PauseReason::User);
         }
-        let failures = self.moves.iter().filter(failed).filter(|m| !self.retry_wanted(m));
+        let failures = || self.moves.failed().map(|(_, m)| m).filter(|m| !self.retry_wanted(m));
         let budget = usize::try_from(self.spec.failure_budget).unwrap_or(usize::MAX);
-        if failures.clone().filter(|m| unanswered(m)).count() > budget {
+        if failures().filter(unanswered).count() > budget {
             return Some(PauseReason::FailureBudget);
         }
-        if unfinished == 0 && !retried && failures.count() > 0 {
+        let retried = self.retried().next().is_some();
+        if unfinished == 0 && !retried && failures().next().is_some() {
             return Some(PauseReason::FailureBudget);
         }
-        let taken = |m: &&Move| matches!(m.state, MoveState::Superseded);
-        if unfinished > 0 && self.moves.iter().filter(taken).any(|m| unanswered(&m)) {
+        let mut taken = self.moves.superseded().map(|(_, m)| m);
+        if unfinished > 0 && taken.any(|m| unanswered(&m)) {
             return Some(PauseReason::User);
         }
         None

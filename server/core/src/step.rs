@@ -88,6 +88,8 @@ pub struct Scratch {
     pub straggling_from: Option<Duration>,
     /// Evictions that a budget forbids, by controller.
     pub withheld: BTreeMap<String, Withheld>,
+    /// Pods of the smallest workload that waits for room; none while none does.
+    pub crowded: Option<u32>,
 }
 
 /// An eviction that a PodDisruptionBudget forbids.

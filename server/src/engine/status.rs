@@ -17,7 +17,7 @@ pub(crate) fn status(
     let ended = state.is_final();
     let before = object.status.as_ref();
     let generation = object.metadata.generation.unwrap_or_default();
-    let last = migration.moves.iter().map(|m| m.sequence).max().unwrap_or_default();
+    let last = migration.moves.highest();
     MigrationStatus {
         state: state.as_str().to_owned(),
         waiting_for: waiting_for.iter().cloned().collect(),
@@ -48,7 +48,7 @@ fn succeeded(
         MigrationState::CompletedWithExceptions => ("False", "CompletedWithExceptions"),
         MigrationState::Cancelled => ("False", "Cancelled"),
     };
-    let failure = migration.moves.iter().find_map(|m| match &m.state {
+    let failure = migration.moves.failed().find_map(|(_, m)| match &m.state {
         MoveState::Failed(problem) | MoveState::Blocked(problem) => {
             Some(format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message))
         }

@@ -9,7 +9,6 @@ use super::{Face, caller, need_crds};
 use crate::failure::Failure;
 use crate::published::{State, Stored};
 use futures::stream::{self, BoxStream, StreamExt};
-use revshift_core::admission;
 use revshift_core::command::{Command, half_moved};
 use revshift_core::migration::Migration;
 use revshift_core::refusal::Refusal;
@@ -203,7 +202,6 @@ fn list(
     let proto::ListMigrationsRequest { page_size, page_token } = request;
     let fields = request::Fields::default();
     let page = Page::parse("ListMigrations", "", *page_size, page_token, fields)?;
-    let mut waits = admission::waits(&state.migrations);
     let mut found: Vec<(String, &Migration)> =
         state.migrations.values().map(|migration| (newest_first(migration), migration)).collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -211,7 +209,7 @@ fn list(
         let stored = Stored {
             uid: String::new(),
             migration: found.clone(),
-            waiting_for: waits.remove(&found.id).unwrap_or_default(),
+            waiting_for: state.waits.of(&found.id),
         };
         Some(migration::migration(&stored))
     });
@@ -250,6 +248,7 @@ mod tests {
             migration.spec.created = sample::TIME + age;
             state.migrations.insert(id.to_owned(), migration);
         }
+        state.settle();
         state
     }
 

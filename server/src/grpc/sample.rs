@@ -30,7 +30,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             created: TIME,
         },
         control: Control::default(),
-        moves,
+        moves: moves.into(),
         ended: None,
     }
 }

@@ -257,7 +257,7 @@ async fn a_client_that_does_not_read_slows_nobody_else() {
     stream.message().await.unwrap().unwrap();
     for sequence in 2..1_500 {
         let mut migration = running();
-        migration.moves[0].sequence = sequence;
+        migration.moves.edit(0, |m| m.sequence = sequence);
         replica.put(migration);
         let message = stream.message().await.unwrap().unwrap();
         assert_eq!(message.moves[0].sequence, sequence);

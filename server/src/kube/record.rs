@@ -37,10 +37,23 @@ pub fn migration(
         return Ok(None);
     }
     let id = stored.metadata.name.clone().unwrap_or_default();
-    let mut control = control(&spec.control);
-    control.cancelled |= stored.metadata.deletion_timestamp.is_some();
+    let control = control_of(stored);
     let ended = ended(stored)?;
-    Ok(Some(Migration { id, spec: core_spec(spec), control, moves: all, ended }))
+    Ok(Some(Migration { id, spec: core_spec(spec), control, moves: all.into(), ended }))
+}
+
+/// Brings a migration up to date with its own object, its moves excepted.
+pub fn renew(migration: &mut Migration, stored: &crd::Migration) -> Result<(), Failure> {
+    migration.ended = ended(stored)?;
+    migration.spec = core_spec(&stored.spec);
+    migration.control = control_of(stored);
+    Ok(())
+}
+
+fn control_of(stored: &crd::Migration) -> Control {
+    let mut control = control(&stored.spec.control);
+    control.cancelled |= stored.metadata.deletion_timestamp.is_some();
+    control
 }
 
 fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {

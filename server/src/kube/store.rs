@@ -17,6 +17,7 @@ use revshift_core::migration::{Control, Move};
 use revshift_core::plan::{PLAN_VERSION, Plan};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// How often a shard is tried against what another migration left.
 const TRIES: usize = 5;
@@ -302,6 +303,12 @@ pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
     let uid = migration.metadata.uid.as_ref();
     shard.spec.migration == migration.name_any()
         && shard.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
+}
+
+/// The places in the plan of a shard's moves.
+pub fn range(shard: &MigrationShard) -> Range<usize> {
+    let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
+    first..first.saturating_add(shard.spec.moves.len())
 }
 
 fn post() -> PostParams {

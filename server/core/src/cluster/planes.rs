@@ -8,9 +8,9 @@ impl Cluster {
     /// A resource of Calisti or Sail stands for its revision; otherwise an istiod Deployment or,
     /// where istiod runs elsewhere, its webhook.
     pub(super) fn find_planes(&mut self) {
-        self.flat_injectors = self.injectors.values().flatten().cloned().collect();
+        let injectors: Vec<Injector> = self.injectors.values().flatten().cloned().collect();
         let mut planes = Planes::new();
-        for injector in self.flat_injectors.iter().filter(|injector| injector.tag.is_none()) {
+        for injector in injectors.iter().filter(|injector| injector.tag.is_none()) {
             planes.entry(injector.revision.clone()).or_insert_with(|| external(injector));
         }
         for ((namespace, name), istiod) in &self.istiods {
@@ -25,7 +25,11 @@ impl Cluster {
             }
             planes.insert(plane.revision.clone(), plane);
         }
-        self.planes = planes;
+        if self.planes != planes || self.flat_injectors != injectors {
+            self.changed.everything();
+            self.planes = planes;
+            self.flat_injectors = injectors;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ impl Cluster {
         let pods = self.namespaces.get_mut(namespace).map(|namespace| &mut namespace.pods);
         if let Some(pod) = pods.and_then(|pods| pods.get_mut(name)).filter(|pod| pod.uid == uid) {
             pod.terminating = true;
+            self.changed.namespace(namespace);
         }
     }
 

@@ -97,6 +97,7 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn restart(&self, scratch: &mut Scratch) -> Next {
+        scratch.crowded = None;
         if let Some(next) = self.strayed() {
             return next;
         }
@@ -120,7 +121,8 @@ impl<'a> Step<'a> {
         let mut calls = Vec::new();
         let mut waiting = Vec::new();
         let mut evicting = Vec::new();
-        let (mut room, mut crowded) = (self.order.room, false);
+        let mut room = self.order.room;
+        let mut crowded: Option<u32> = None;
         for (workload, verdict) in self.workloads(&goal) {
             match verdict {
                 Verdict::Done | Verdict::OptedOut | Verdict::ScaledToZero => {}
@@ -134,7 +136,10 @@ impl<'a> Step<'a> {
                 Verdict::Restart if self.interrupts(workload) => {
                     return self.needs_downtime(workload);
                 }
-                Verdict::Restart if !room.take(workload) => crowded = true,
+                Verdict::Restart if !room.take(workload) => {
+                    let pods = workload.desired;
+                    crowded = Some(crowded.map_or(pods, |least| least.min(pods)));
+                }
                 Verdict::Restart => calls.push(Call::Restart {
                     namespace: self.m.namespace.clone(),
                     workload: workload.key.clone(),
@@ -145,6 +150,7 @@ impl<'a> Step<'a> {
                 }),
             }
         }
+        scratch.crowded = crowded;
         let strays = match self.strangers(&goal, scratch, &mut evicting) {
             Ok(strays) => strays,
             Err(next) => return next,
@@ -182,7 +188,7 @@ impl<'a> Step<'a> {
             return sooner(self.await_rollouts(&goal, &waiting, scratch), wake);
         }
         // Whoever waits for room is not late.
-        if crowded {
+        if crowded.is_some() {
             return Next::Wait(wake);
         }
         if strays.is_some() {

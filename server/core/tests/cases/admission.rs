@@ -1,13 +1,22 @@
 //! One namespace at a time, one unfinished migration a namespace, rollbacks first.
 
 use super::world::{all, at, migration, problem, with_state};
-use revshift_core::admission::{admit, waits};
-use revshift_core::budget::Budgets;
+use revshift_core::admission::{Decision, Waits, admit, waits};
 use revshift_core::migration::{Migration, MoveState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is decided while 32 more moves may begin.
+fn admitted(
+    migrations: &BTreeMap<String, Migration>,
+    busy: impl Fn(&str, &str) -> bool,
+) -> Vec<Decision> {
+    let mut waits = Waits::default();
+    waits.refresh(migrations);
+    admit(migrations, &waits, 32, busy, |_| 0, at(1))
+}
 
 fn decisions(migrations: &[Migration]) -> Vec<(String, String, MoveState)> {
-    admit(&all(migrations), &Budgets::default(), |_, _| false, |_| 0, at(1))
+    admitted(&all(migrations), |_, _| false)
         .into_iter()
         .map(|decision| (decision.migration, decision.m.namespace, decision.m.state))
         .collect()
@@ -36,8 +45,7 @@ fn a_failure_pauses_until_it_is_answered() {
     assert_eq!(decisions(&[resumed]), [one("m", "b", MoveState::Checking)]);
     let mut retried = failed;
     retried.control.retries.insert("a".to_owned(), 2);
-    let decision =
-        admit(&all(&[retried]), &Budgets::default(), |_, _| false, |_| 0, at(1)).remove(0);
+    let decision = admitted(&all(&[retried]), |_, _| false).remove(0);
     assert_eq!((decision.m.state, decision.m.attempt), (MoveState::Checking, 2));
 }
 
@@ -75,10 +83,7 @@ fn a_rollback_takes_its_namespaces_over_before_it_starts() {
     let both = [undone.clone(), rollback.clone()];
     assert_eq!(decisions(&both), [one("m", "a", MoveState::Superseded)]);
     // Not while a call for it is in flight.
-    assert!(
-        admit(&all(&both), &Budgets::default(), |id, ns| (id, ns) == ("m", "a"), |_| 0, at(1))
-            .is_empty()
-    );
+    assert!(admitted(&all(&both), |id, ns| (id, ns) == ("m", "a")).is_empty());
     let taken = with_state(undone, "a", MoveState::Superseded);
     // The other namespaces of the migration wait for an answer.
     assert_eq!(decisions(&[taken, rollback]), [one("r", "a", MoveState::Checking)]);

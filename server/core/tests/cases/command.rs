@@ -126,6 +126,6 @@ fn half_moved_namespaces_are_those_relabelled_and_not_done() {
     let mut m = with_state(migration("m", &["a", "b", "c"]), "a", MoveState::Restarting);
     m = with_state(m, "b", MoveState::Failed(problem()));
     assert_eq!(half_moved(&m), ["a"]);
-    m.moves[1].relabelled = true;
+    m.moves.edit(1, |m| m.relabelled = true);
     assert_eq!(half_moved(&m), ["a", "b"]);
 }

@@ -97,7 +97,7 @@ fn the_only_pod_goes_only_where_that_is_allowed() {
     let code = (Code::WorkloadNeedsDowntime, "StatefulSet/shop/db".to_owned());
     assert_eq!(story.code(), code);
     assert!(matches!(story.m().state, MoveState::Blocked(_)));
-    story.m().state = MoveState::Restarting;
+    story.edit(|m| m.state = MoveState::Restarting);
     story.migration.spec.allow_downtime = true;
     assert_eq!(story.commits(), MoveState::Restarting);
     assert_eq!(evicted(&mut story), "db-0");

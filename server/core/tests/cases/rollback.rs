@@ -1,6 +1,6 @@
 //! Rollbacks restore what the records say, or are refused.
 
-use super::world::{NEW, OLD, World, calisti, labels, migration, with_state};
+use super::world::{NEW, OLD, World, calisti, edit_all, labels, migration, with_state};
 use revshift_core::cluster::Lock;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{Migration, MoveState};
@@ -22,7 +22,7 @@ fn moved() -> (World, Migration) {
         });
         m = with_state(m, name, MoveState::Moved(Vec::new()));
     }
-    m.moves.iter_mut().for_each(|m| m.relabelled = true);
+    edit_all(&mut m, |m| m.relabelled = true);
     (world, m)
 }
 
@@ -87,19 +87,19 @@ fn what_was_not_moved_or_was_changed_since_is_refused() {
     world.edit_namespace("a", |meta| meta.lock = None);
     assert!(roll_back(&world, &m, &["a"]).is_ok());
 
-    m.moves[0].relabelled = false;
+    m.moves.edit(0, |m| m.relabelled = false);
     assert_eq!(refused(&world, &m, "a"), Code::RollbackNotMoved);
-    m.moves[0].relabelled = true;
-    m.moves[0].before = m.moves[0].after.clone();
+    m.moves.edit(0, |m| {
+        m.relabelled = true;
+        m.before = m.after.clone();
+    });
     assert_eq!(refused(&world, &m, "a"), Code::RollbackNothing);
 }
 
 #[test]
 fn what_was_only_restarted_has_nothing_to_go_back_to_named_or_not() {
     let (world, mut m) = moved();
-    for m in &mut m.moves {
-        m.before = m.after.clone();
-    }
+    edit_all(&mut m, |m| m.before = m.after.clone());
     assert_eq!(refused(&world, &m, "a"), Code::RollbackNothing);
     let Err(Refusal::Rollback(violations)) = roll_back(&world, &m, &[]) else {
         panic!("accepted");
@@ -117,7 +117,7 @@ fn one_wave_goes_back_alone() {
     let plan = rollback::rollback(&world.cluster, &m, &request(1)).unwrap();
     let names: Vec<&str> = plan.entries.iter().map(|entry| entry.namespace.as_str()).collect();
     assert_eq!((names, plan.entries[0].wave), (vec!["b"], 0));
-    m.moves[1].state = MoveState::Superseded;
+    m.moves.edit(1, |m| m.state = MoveState::Superseded);
     let Err(Refusal::Rollback(found)) = rollback::rollback(&world.cluster, &m, &request(1)) else {
         panic!("accepted");
     };

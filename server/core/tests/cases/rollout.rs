@@ -115,8 +115,8 @@ fn a_controller_that_does_nothing_is_named() {
     story.look(true);
     assert_eq!(story.code(), (Code::RestartPending, "Rollout/shop/ro".to_owned()));
     // A retry waits for what was asked for before, and asks anew once that is over.
-    story.m().state = MoveState::Restarting;
-    story.m().attempt = 2;
+    story.edit(|m| m.state = MoveState::Restarting);
+    story.edit(|m| m.attempt = 2);
     story.scratch = revshift_core::step::Scratch::default();
     story.roll(&new());
     assert_eq!(story.commits(), MoveState::Restarting);
@@ -170,7 +170,7 @@ fn a_template_may_be_another_workloads() {
     story.look(true);
     // What only lends its template is not told as left behind.
     assert_eq!(story.commits(), MoveState::Moved(Vec::new()));
-    story.m().state = MoveState::Verifying;
+    story.edit(|m| m.state = MoveState::Verifying);
     story.world.workload("shop", deployment("idle", 0));
     story.look(true);
     let MoveState::Moved(leftovers) = story.commits() else { panic!("not moved") };

@@ -75,7 +75,7 @@ impl Engine {
     fn act(&mut self, truth: &mut Truth, fate: u8) {
         match self.step() {
             // A commit may be lost with its leader.
-            Next::Commit(m) if fate % 4 != 3 => self.migration.moves[0] = *m,
+            Next::Commit(m) if fate % 4 != 3 => self.migration.moves.set(0, *m),
             Next::Commit(_) => self.scratch = Scratch::default(),
             Next::Calls(calls) => {
                 for (index, call) in calls.iter().enumerate() {
@@ -135,8 +135,10 @@ fn run(schedule: &[u8], workloads: &[(&str, Shape, u32)]) -> Result<(), TestCase
     let names: Vec<&str> = workloads.iter().map(|(name, ..)| *name).collect();
     let mut truth = Truth::new(workloads);
     let mut migration = migration("m", &[NAMESPACE]);
-    migration.moves[0].state = MoveState::Checking;
-    migration.moves[0].attempt = 1;
+    migration.moves.edit(0, |m| {
+        m.state = MoveState::Checking;
+        m.attempt = 1;
+    });
     migration.spec.allow_downtime = workloads.iter().any(|(.., replicas)| *replicas == 1);
     let mut engine = Engine {
         world: World::calisti(),

@@ -192,7 +192,7 @@ fn a_rollback_does_not_wait_for_the_rollout_that_it_undoes() {
 #[test]
 fn a_retry_leaves_a_rollout_of_an_earlier_attempt_alone() {
     let mut story = Story::relabelled(MoveState::Restarting);
-    story.m().attempt = 2;
+    story.edit(|m| m.attempt = 2);
     story.world.edit_workload("shop", "web", |w| {
         w.updated = 1;
         w.restart = Some("m.1".to_owned());

@@ -26,8 +26,10 @@ impl Story {
         let mut world = World::calisti();
         world.application("shop");
         let mut migration = migration("m", &["shop"]);
-        migration.moves[0].state = state;
-        migration.moves[0].attempt = 1;
+        migration.moves.edit(0, |m| {
+            m.state = state;
+            m.attempt = 1;
+        });
         Self {
             world,
             migration,
@@ -51,8 +53,12 @@ impl Story {
         });
     }
 
-    pub(crate) fn m(&mut self) -> &mut Move {
-        &mut self.migration.moves[0]
+    pub(crate) fn m(&self) -> &Move {
+        &self.migration.moves[0]
+    }
+
+    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Move)) {
+        self.migration.moves.edit(0, change);
     }
 
     pub(crate) fn next(&mut self) -> Next {
@@ -82,7 +88,7 @@ impl Story {
     pub(crate) fn commits(&mut self) -> MoveState {
         match self.next() {
             Next::Commit(m) => {
-                self.migration.moves[0] = *m;
+                self.migration.moves.set(0, *m);
                 self.migration.moves[0].state.clone()
             }
             other => panic!("not committed: {other:?}"),

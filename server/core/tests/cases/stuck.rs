@@ -27,7 +27,7 @@ fn stuck() -> Story {
     let mut broken = owned("StatefulSet", "db", "1", new());
     broken.restart = Some(restart_id("m", 1));
     story.world.pod("shop", broken);
-    story.m().attempt = 2;
+    story.edit(|m| m.attempt = 2);
     story
 }
 
@@ -90,7 +90,7 @@ fn what_is_not_stuck_is_left_alone() {
     };
     // In a first attempt nobody has said that the template is mended.
     waits(&|story| {
-        story.m().attempt = 1;
+        story.edit(|m| m.attempt = 1);
         assert_eq!(story.commits(), MoveState::Restarting);
     });
     // It is of the current template, and may only be slow.
@@ -137,7 +137,7 @@ fn a_lower_pod_that_only_starts_is_waited_for() {
 fn a_rollback_clears_its_way_in_its_first_attempt() {
     let mut story = stuck();
     story.migration.spec.rollback_of = Some("undone".to_owned());
-    story.m().attempt = 1;
+    story.edit(|m| m.attempt = 1);
     story.world.edit_workload("shop", "db", |db| db.restart = Some(restart_id("m", 1)));
     let mut broken = owned("StatefulSet", "db", "1", Injected::By(rev(OLD)));
     broken.restart = Some(restart_id("undone", 1));
@@ -180,7 +180,7 @@ fn a_budget_is_heeded_unless_somebody_forces_it() {
     let calls = story.calls();
     assert!(matches!(calls.as_slice(), [Call::Delete { .. }]), "{calls:?}");
     // It was said of that attempt only.
-    story.m().attempt = 3;
+    story.edit(|m| m.attempt = 3);
     look(&mut story);
     assert_eq!(story.commits(), MoveState::Restarting);
     let cleared = &story.m().cleared["StatefulSet/db"];

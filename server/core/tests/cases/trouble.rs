@@ -125,11 +125,11 @@ fn a_slow_look_at_a_late_rollout_counts() {
 #[test]
 fn a_pruned_lock_does_not_make_a_move_forget_what_it_wrote() {
     let mut story = Story::relabelled(MoveState::Restarting);
-    story.m().relabelled = true;
+    story.edit(|m| m.relabelled = true);
     story.world.edit_namespace("shop", |meta| meta.lock = None);
     story.migration.control.cancelled = true;
     assert!(matches!(story.calls()[0], Call::Restart { .. }));
-    story.m().state = MoveState::Checking;
+    story.edit(|m| m.state = MoveState::Checking);
     assert_eq!(story.commits(), MoveState::Relabeling);
 }
 

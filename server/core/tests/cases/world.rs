@@ -336,14 +336,21 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
 
 /// The migration with the move of `namespace` in `state`, in its first attempt.
 pub(crate) fn with_state(mut migration: Migration, namespace: &str, state: MoveState) -> Migration {
-    let m = migration.moves.iter_mut().find(|m| m.namespace == namespace).unwrap();
-    m.state = state;
-    m.attempt = 1;
+    let place = migration.moves.place(namespace).unwrap();
+    migration.moves.edit(place, |m| {
+        m.state = state;
+        m.attempt = 1;
+    });
     migration
 }
 
 pub(crate) fn all(migrations: &[Migration]) -> BTreeMap<String, Migration> {
     migrations.iter().map(|migration| (migration.id.clone(), migration.clone())).collect()
+}
+
+/// The same change of every move.
+pub(crate) fn edit_all(migration: &mut Migration, change: impl Fn(&mut Move)) {
+    (0..migration.moves.len()).for_each(|place| migration.moves.edit(place, &change));
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {

@@ -4,9 +4,9 @@ use super::{Acting, Answer, COMMIT_EVERY, MANY, PAUSE};
 use crate::engine::records::Records;
 use crate::engine::{Parts, status};
 use crate::kube::crd::MigrationShard;
+use crate::kube::store;
 use crate::published::State;
 use kube::{Error, ResourceExt};
-use revshift_core::admission;
 use revshift_core::migration::{Migration, Move};
 use revshift_core::problem::Code;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Acting {
                 continue;
             }
             let shard = records.shards_of(&id).into_iter().find(|shard| {
-                let range = range_of(shard);
+                let range = store::range(shard);
                 queued.keys().any(|index| range.contains(index))
             });
             let Some(shard) = shard else {
@@ -88,9 +88,8 @@ impl Acting {
                 self.queued.remove(&id);
                 continue;
             };
-            let range = range_of(shard);
-            let last = migration.moves.iter().map(|m| m.sequence).max().unwrap_or_default();
-            let mut number = last.max(u64::from(self.epoch) << 32);
+            let range = store::range(shard);
+            let mut number = migration.moves.highest().max(u64::from(self.epoch) << 32);
             let mut moves = moves_of(shard, migration);
             for (index, m) in queued.range(range.clone()) {
                 number += 1;
@@ -139,7 +138,6 @@ impl Acting {
         parts: &Parts,
         tasks: &mut JoinSet<Answer>,
     ) {
-        let waits = admission::waits(&state.migrations);
         for (id, migration) in &state.migrations {
             if self.writing.contains(id) || self.queued.contains_key(id) {
                 continue;
@@ -151,7 +149,7 @@ impl Acting {
                 self.let_go(id, object, parts, tasks);
                 continue;
             }
-            let waiting = waits.get(id).cloned().unwrap_or_default();
+            let waiting = state.waits.of(id);
             let wanted = status::status(migration, &waiting, object, parts.clock.now());
             if object.status.as_ref() == Some(&wanted) {
                 continue;
@@ -194,11 +192,6 @@ pub(super) async fn pause_after(object: &str, error: &Error) {
     }
 }
 
-fn range_of(shard: &MigrationShard) -> std::ops::Range<usize> {
-    let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
-    first..first.saturating_add(shard.spec.moves.len())
-}
-
 fn moves_of(shard: &MigrationShard, migration: &Migration) -> Vec<Move> {
-    migration.moves.get(range_of(shard)).unwrap_or_default().to_vec()
+    migration.moves.get(store::range(shard)).unwrap_or_default().to_vec()
 }

@@ -33,7 +33,7 @@ pub(crate) fn of(stored: &Stored) -> String {
 }
 
 fn running(migration: &Migration) -> String {
-    let active: Vec<String> = migration.moves.iter().filter_map(activity).collect();
+    let active: Vec<String> = migration.active().filter_map(|(_, m)| activity(m)).collect();
     let moved = moved(migration);
     if active.is_empty() {
         let counts = migration.counts();
@@ -66,14 +66,14 @@ fn paused(migration: &Migration) -> String {
     let why = if migration.control.paused {
         "paused on request".to_owned()
     } else {
-        let taken = migration.moves.iter().filter(|m| m.state == MoveState::Superseded);
+        let taken = migration.moves.superseded().map(|(_, m)| m);
         format!("paused because a rollback took {} over", list(names(taken)))
     };
     format!("{why}; {}{}; resume to go on", moved(migration), half(migration))
 }
 
 fn failed(migration: &Migration) -> String {
-    let problems = migration.moves.iter().filter_map(|m| match &m.state {
+    let problems = migration.moves.failed().filter_map(|(_, m)| match &m.state {
         MoveState::Failed(problem) | MoveState::Blocked(problem) => {
             Some(format!("`{}` ({}: {})", m.namespace, problem.code.as_str(), problem.message))
         }
@@ -94,7 +94,7 @@ fn waiting_approval(migration: &Migration, wave: u32) -> String {
 }
 
 fn cancelling(migration: &Migration) -> String {
-    let active: Vec<String> = migration.moves.iter().filter_map(activity).collect();
+    let active: Vec<String> = migration.active().filter_map(|(_, m)| activity(m)).collect();
     if active.is_empty() {
         return format!("being cancelled; {}", moved(migration));
     }

@@ -7,6 +7,7 @@
 use super::super::convert::migration::{movement, progress};
 use super::super::token;
 use super::sight::Sight;
+use crate::published::Stored;
 use revshift_core::progress::LiveProgress;
 use revshift_core::refusal::Refusal;
 use revshift_proto::v1 as proto;
@@ -71,32 +72,28 @@ impl Cursor {
 
     /// What the client gets next of what is held now.
     pub(crate) fn step(&mut self, sight: &Sight) -> Step {
-        let records = &sight.records;
-        let uid = &records.stored.uid;
+        let Stored { uid, migration, .. } = &*sight.stored;
         let resync = self.uid.as_ref().is_some_and(|known| known != uid);
         if resync {
             *self = Self::default();
         }
         self.uid.get_or_insert_with(|| uid.clone());
-        if records.highest() < self.held {
+        if sight.highest() < self.held {
             return Step::Behind;
         }
-        self.held = records.highest();
-        let first = records.order.partition_point(|(number, _)| *number <= self.sent);
-        let batch = &records.order[first..records.order.len().min(first + MOST_RECORDS)];
-        let moves = batch.iter().filter_map(|(_, index)| {
-            let m = records.stored.migration.moves.get(*index)?;
-            Some(movement(*index, m))
-        });
-        let moves: Vec<proto::Move> = moves.collect();
-        self.sent = batch.last().map_or(self.sent, |(number, _)| *number);
+        self.held = sight.highest();
+        let mut moves = Vec::new();
+        for (number, place) in migration.moves.after(self.sent).take(MOST_RECORDS) {
+            moves.extend(migration.moves.get(place).map(|m| movement(place, m)));
+            self.sent = number;
+        }
         let synced = self.sent == self.held;
+        let ended = migration.ended.as_ref();
+        let over = ended.is_some_and(|ended| synced && self.sent >= ended.sequence);
         let migration = self.summarize(sight);
         // Counts are of no use before the records that they belong to.
         let progress = if synced { self.count(sight) } else { Vec::new() };
         if !resync && migration.is_none() && moves.is_empty() && progress.is_empty() {
-            let ended = records.stored.migration.ended.as_ref();
-            let over = ended.is_some_and(|ended| synced && self.sent >= ended.sequence);
             return if over { Step::End } else { Step::Idle };
         }
         let resume_token = self.token();

@@ -2,7 +2,7 @@
 
 use super::super::convert::migration;
 use crate::published::{Published, State, Stored};
-use revshift_core::migration::Migration;
+use revshift_core::migration::{Migration, Move};
 use revshift_core::progress::{self, LiveProgress};
 use revshift_proto::v1 as proto;
 use std::collections::BTreeMap;
@@ -11,21 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// A migration's records, summary and live counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
-    /// The records.
-    pub(crate) records: Arc<Records>,
-    /// The migration itself.
+    /// The migration with what it waits for.
+    pub(crate) stored: Arc<Stored>,
+    /// The migration as clients see it.
     pub(crate) summary: Arc<proto::Migration>,
     /// Live counts of the moves that run, by namespace.
     pub(crate) live: BTreeMap<String, LiveProgress>,
-}
-
-/// The records of a migration.
-#[derive(Clone, Debug)]
-pub(crate) struct Records {
-    /// The migration with what it waits for.
-    pub(crate) stored: Stored,
-    /// Number and place of each record, by rising number.
-    pub(crate) order: Vec<(u64, usize)>,
+    /// The last change of the cluster that the counts show.
+    number: u64,
 }
 
 /// The latest sights of what is watched.
@@ -61,49 +54,51 @@ impl Sights {
 impl Sight {
     /// What is held of a migration; `before` lends what did not change.
     fn of(state: &State, id: &str, before: Option<&Self>) -> Option<Self> {
-        let before = before.filter(|before| before.records.hold(state, id));
-        let (records, summary) = if let Some(before) = before {
-            (Arc::clone(&before.records), Arc::clone(&before.summary))
+        let number = state.cluster.number();
+        let before = before.filter(|before| before.holds(state, id));
+        let changed =
+            before.and_then(|before| Some((before, state.cluster.changed_after(before.number)?)));
+        let (stored, summary) = if let Some(before) = before {
+            (Arc::clone(&before.stored), Arc::clone(&before.summary))
         } else {
             let stored = state.find(id)?;
             let summary = migration::migration(&stored);
-            (Arc::new(Records::new(stored)), Arc::new(summary))
+            (Arc::new(stored), Arc::new(summary))
         };
-        let of = &records.stored.migration;
-        let running = of.moves.iter().filter(|m| m.state.is_active());
-        let live = running
-            .filter_map(|m| Some((m.namespace.clone(), progress::live(&state.cluster, of, m)?)))
-            .collect();
-        Some(Self { records, summary, live })
+        let of = &stored.migration;
+        let count = |m: &Move| {
+            progress::live(&state.cluster, of, m).map(|live| (m.namespace.clone(), live))
+        };
+        let live = if let Some((before, changed)) = changed {
+            let mut live = before.live.clone();
+            for m in changed.filter_map(|namespace| of.find(namespace)) {
+                live.remove(&m.namespace);
+                live.extend(Some(m).filter(|m| m.state.is_active()).and_then(count));
+            }
+            live
+        } else {
+            of.active().filter_map(|(_, m)| count(m)).collect()
+        };
+        Some(Self { stored, summary, live, number })
     }
 
     /// A sight of these records and counts.
     #[cfg(test)]
     pub(crate) fn new(stored: Stored, live: BTreeMap<String, LiveProgress>) -> Self {
         let summary = Arc::new(migration::migration(&stored));
-        Self { records: Arc::new(Records::new(stored)), summary, live }
-    }
-}
-
-impl Records {
-    fn new(stored: Stored) -> Self {
-        let moves = stored.migration.moves.iter().enumerate();
-        let mut order: Vec<(u64, usize)> = moves.map(|(index, m)| (m.sequence, index)).collect();
-        order.sort_unstable();
-        Self { stored, order }
+        Self { stored: Arc::new(stored), summary, live, number: 0 }
     }
 
-    /// Whether these are the records that `state` has.
-    fn hold(&self, state: &State, id: &str) -> bool {
-        let Stored { uid, migration, waiting_for } = &self.stored;
+    /// Whether its records are those that `state` has.
+    fn holds(&self, state: &State, id: &str) -> bool {
+        let Stored { uid, migration, waiting_for } = &*self.stored;
         let same = |now: &Migration| now == migration && state.uids.get(id) == Some(uid);
-        let waits = || revshift_core::admission::waits(&state.migrations).remove(id);
-        state.migrations.get(id).is_some_and(same) && waits().unwrap_or_default() == *waiting_for
+        state.migrations.get(id).is_some_and(same) && state.waits.of(id) == *waiting_for
     }
 
-    /// The highest number; 0 when there is no record.
+    /// The highest number of a record; 0 when there is none.
     pub(crate) fn highest(&self) -> u64 {
-        self.order.last().map_or(0, |(number, _)| *number)
+        self.stored.migration.moves.highest()
     }
 }
 
@@ -132,10 +127,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &sights.look(&published, 1, ID).unwrap()));
         // Something else changed.
         let second = sights.look(&published, 2, ID).unwrap();
-        assert!(Arc::ptr_eq(&first.records, &second.records));
+        assert!(Arc::ptr_eq(&first.stored, &second.stored));
         put(&published, 2);
         let third = sights.look(&published, 3, ID).unwrap();
-        assert_eq!(third.records.highest(), 2);
+        assert_eq!(third.highest(), 2);
     }
 
     #[test]
@@ -145,6 +140,6 @@ mod tests {
         drop(sights.look(&published, 1, ID));
         put(&published, 2);
         // The version is that of the first look, but nothing is left of it.
-        assert_eq!(sights.look(&published, 1, ID).unwrap().records.highest(), 2);
+        assert_eq!(sights.look(&published, 1, ID).unwrap().highest(), 2);
     }
 }

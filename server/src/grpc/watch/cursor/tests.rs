@@ -1,6 +1,5 @@
 use super::*;
 use crate::grpc::sample;
-use crate::published::Stored;
 use revshift_core::migration::{MigrationState, MoveState};
 use std::collections::BTreeSet;
 
@@ -83,7 +82,7 @@ fn only_what_changed_is_sent() {
     let mut stored = stored(UID, &[1, 2, 3]);
     let mut cursor = Cursor::default();
     drain(&mut cursor, &sight(&stored));
-    stored.migration.moves[1].sequence = 1 << 32;
+    stored.migration.moves.edit(1, |m| m.sequence = 1 << 32);
     let next = message(cursor.step(&sight(&stored)));
     assert_eq!(next.moves.iter().map(|m| m.sequence).collect::<Vec<_>>(), [1 << 32]);
     assert!(next.migration.is_none() && next.synced);
@@ -118,8 +117,10 @@ fn a_client_that_resumes_after_any_prefix_holds_what_is_stored() {
         let mut changed = small.clone();
         for (number, index) in [0, 499, 500, 1_099].into_iter().enumerate() {
             let number = u64::try_from(number).unwrap();
-            changed.migration.moves[index].sequence = (1 << 32) + number;
-            changed.migration.moves[index].state = MoveState::Verifying;
+            changed.migration.moves.edit(index, |m| {
+                m.sequence = (1 << 32) + number;
+                m.state = MoveState::Verifying;
+            });
         }
         let mut cursor = Cursor::resume(&client.token).unwrap();
         for message in drain(&mut cursor, &sight(&changed)) {
@@ -139,7 +140,7 @@ fn records_that_change_between_two_batches_are_not_lost() {
         client.apply(message(cursor.step(&sight(&stored))));
         for index in [round, 600 + round, 1_000 + round] {
             epoch += 1;
-            stored.migration.moves[index].sequence = epoch;
+            stored.migration.moves.edit(index, |m| m.sequence = epoch);
         }
     }
     for message in drain(&mut cursor, &sight(&stored)) {
@@ -192,7 +193,7 @@ fn the_stream_ends_when_everything_up_to_the_final_number_was_sent() {
     let last = message(cursor.step(&sight(&stored)));
     assert_eq!(last.migration.unwrap().final_sequence, 5);
     assert!(matches!(cursor.step(&sight(&stored)), Step::Idle));
-    stored.migration.moves[0].sequence = 5;
+    stored.migration.moves.edit(0, |m| m.sequence = 5);
     let last = message(cursor.step(&sight(&stored)));
     assert_eq!(last.moves.len(), 1);
     assert!(matches!(cursor.step(&sight(&stored)), Step::End));
