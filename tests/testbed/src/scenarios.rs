@@ -5,6 +5,7 @@
 mod cli;
 mod crash;
 mod grpcurl;
+mod many;
 mod procedure;
 mod smoke;
 mod startup;
@@ -39,7 +40,11 @@ impl Story {
     pub(crate) fn all(filter: &str) -> Vec<Self> {
         let first = startup::SCENARIOS.iter().chain(smoke::SCENARIOS).map(Self::Real);
         // The longest are begun first, so that no bed is left with one at the end.
-        let last = crash::SCENARIOS.iter().chain(procedure::SCENARIOS).chain(grpcurl::SCENARIOS);
+        let last = many::SCENARIOS
+            .iter()
+            .chain(crash::SCENARIOS)
+            .chain(procedure::SCENARIOS)
+            .chain(grpcurl::SCENARIOS);
         let all = first.chain(last.map(Self::Real)).chain(Self::shared(""));
         all.filter(|story| story.name().contains(filter)).collect()
     }
