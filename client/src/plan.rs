@@ -50,6 +50,7 @@ impl Plan {
             format!("rollout timeout {}", wording::duration(header.rollout_timeout.as_ref())),
         ];
         facts.push(format!("failure budget {}", header.failure_budget));
+        facts.push(format!("on failure: {}", wording::on_failure(header.on_failure)));
         if header.force {
             facts.push("broken pods are deleted by force".to_owned());
         }

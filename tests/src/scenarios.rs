@@ -13,6 +13,7 @@ mod namespaces;
 mod overlap;
 mod planes;
 mod procedure;
+mod recourse;
 mod refusals;
 mod replicas;
 mod rollback;
@@ -78,6 +79,9 @@ scenarios! {
     evictions::a_restart_that_is_taken_back_becomes_evictions,
     evictions::a_straggler_is_evicted,
     evictions::a_second_wrong_injection_fails_the_move,
+    recourse::a_failed_namespace_goes_back_by_itself,
+    recourse::a_failed_wave_goes_back_by_itself,
+    recourse::a_rollback_by_itself_that_fails_pauses,
     refusals::a_migration_needs_two_planes,
     refusals::namespaces_that_cannot_be_moved_are_refused,
     refusals::workloads_that_would_be_interrupted_are_refused,

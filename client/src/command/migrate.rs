@@ -35,6 +35,16 @@ pub(crate) struct Args {
     /// So many failed namespaces do not pause the migration
     #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "file")]
     failure_budget: u32,
+    /// What becomes of namespaces that fail: pause, rollback-namespace or rollback-wave
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "pause",
+        value_name = "WHAT",
+        conflicts_with = "file"
+    )]
+    on_failure: OnFailure,
     /// How long rollouts may make no progress, such as 90s or 1h30m [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "file")]
     rollout_timeout: Option<Duration>,
@@ -43,6 +53,27 @@ pub(crate) struct Args {
     allow_downtime: bool,
     #[command(flatten)]
     options: Options,
+}
+
+/// What becomes of namespaces that fail.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum OnFailure {
+    /// Nothing: the migration pauses
+    Pause,
+    /// Each is rolled back
+    RollbackNamespace,
+    /// All that its wave has moved is rolled back
+    RollbackWave,
+}
+
+impl From<OnFailure> for proto::OnFailure {
+    fn from(what: OnFailure) -> Self {
+        match what {
+            OnFailure::Pause => Self::Pause,
+            OnFailure::RollbackNamespace => Self::RollbackNamespace,
+            OnFailure::RollbackWave => Self::RollbackWave,
+        }
+    }
 }
 
 /// Which namespaces move.
@@ -81,6 +112,7 @@ impl Args {
                 rollout_timeout: self.rollout_timeout.map(Into::into),
                 waves: Vec::new(),
                 allow_downtime: self.allow_downtime,
+                on_failure: proto::OnFailure::from(self.on_failure).into(),
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

@@ -41,6 +41,10 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     if header.failure_budget > 0 {
         lines.push(format!("failed namespaces that do not pause it: {}", header.failure_budget));
     }
+    let on_failure = wording::on_failure(header.on_failure);
+    if !on_failure.is_empty() {
+        lines.push(format!("on failure: {on_failure}"));
+    }
     if plan.entries.len() > MOST_DETAILED && !detailed {
         lines.push(String::new());
         lines.extend(waves(plan).render(true, color).lines().map(str::to_owned));

@@ -40,6 +40,7 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Waves", wording::waves(migration)),
         ("Approved", wording::approvals(migration)),
         ("Rollout timeout", wording::duration(migration.rollout_timeout.as_ref())),
+        ("On failure", wording::on_failure(migration.on_failure)),
         ("Rolls back", migration.rollback_of.clone()),
         ("Reason", migration.reason.clone()),
         ("Requester", migration.requester.clone()),
@@ -81,6 +82,8 @@ pub(crate) fn problems<'m>(moves: impl Iterator<Item = &'m proto::Move>) -> Vec<
             ("object", &problem.object),
             ("message", &problem.message),
             ("manager", &problem.manager),
+            ("rollback", &it.rollback),
+            ("refused", &it.rollback_refusal),
             ("remedy", &problem.remedy),
         ] {
             if !value.is_empty() {

@@ -89,6 +89,17 @@ pub(crate) fn action(value: i32) -> String {
     word(known.map(|known| known.as_str_name()), "ACTION_", value)
 }
 
+/// What becomes of failures; empty where nothing does but a pause.
+pub(crate) fn on_failure(value: i32) -> String {
+    let text = match proto::OnFailure::try_from(value) {
+        Ok(proto::OnFailure::Unspecified | proto::OnFailure::Pause) => "",
+        Ok(proto::OnFailure::RollbackNamespace) => "the namespace is rolled back",
+        Ok(proto::OnFailure::RollbackWave) => "its wave is rolled back",
+        Err(_) => return format!("UNKNOWN({value})"),
+    };
+    text.to_owned()
+}
+
 pub(crate) fn namespace_state(value: i32) -> (String, Tone) {
     let known = namespace::State::try_from(value).ok();
     let tone = match known {

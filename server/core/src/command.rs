@@ -1,6 +1,8 @@
 //! Commands on a migration: what each verb makes of the control record, or why it is refused.
 
-use crate::migration::{Approval, Control, Migration, MigrationState, Move, MoveState, Skip};
+use crate::migration::{
+    Approval, Control, Migration, MigrationState, Move, MoveState, Skip, Stage,
+};
 use crate::refusal::{FieldViolation, Refusal};
 use std::collections::BTreeSet;
 
@@ -53,7 +55,7 @@ pub fn command(
         Command::Pause => control.paused = true,
         Command::Resume => {
             let unfinished = migration.counts().pending + migration.counts().active;
-            let failed = migration.moves.iter().filter(|m| needs_help(m));
+            let failed = migration.moves.iter().filter(|m| m.needs_help());
             let names: Vec<&str> = failed.map(|m| m.namespace.as_str()).collect();
             if unfinished == 0 && !names.is_empty() && !control.paused {
                 let why = format!(
@@ -66,7 +68,7 @@ pub fn command(
             let answered = migration
                 .moves
                 .iter()
-                .filter(|m| needs_help(m) || m.state == MoveState::Superseded);
+                .filter(|m| m.needs_help() || m.state == MoveState::Superseded);
             for m in answered {
                 control.tolerated.insert(m.namespace.clone(), m.attempt);
             }
@@ -75,14 +77,20 @@ pub fn command(
             for m in moves_of(migration, namespaces)? {
                 let namespace = &m.namespace;
                 let repeated = control.retries.get(namespace).is_some_and(|a| *a >= m.attempt);
-                if !(needs_help(m) || repeated && m.state.is_active()) {
+                if !(m.needs_help() || repeated && m.state.is_active()) {
                     let why = format!(
                         "the move of `{namespace}` is {}; only FAILED and BLOCKED moves are retried",
                         m.state.as_str()
                     );
                     return refuse(&why);
                 }
-                if needs_help(m) {
+                let taken = m.taken_back.as_ref().filter(|taken| taken.attempt == m.attempt);
+                if let Some(taken) = taken.filter(|taken| taken.stage == Stage::Wanted) {
+                    let why =
+                        format!("`{namespace}` is about to be rolled back by `{}`", taken.rollback);
+                    return refuse(&why);
+                }
+                if m.needs_help() {
                     control.retries.insert(namespace.clone(), m.attempt + 1);
                     match force {
                         Force::Yes => control.forced.insert(namespace.clone(), m.attempt + 1),
@@ -155,8 +163,4 @@ pub fn half_moved(migration: &Migration) -> Vec<String> {
         })
         .map(|m| m.namespace.clone())
         .collect()
-}
-
-fn needs_help(m: &Move) -> bool {
-    matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_))
 }

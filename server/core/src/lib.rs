@@ -20,6 +20,7 @@ pub mod plane;
 pub mod pod;
 pub mod problem;
 pub mod progress;
+pub mod recourse;
 pub mod refusal;
 pub mod rollback;
 pub mod rollout;

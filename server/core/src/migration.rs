@@ -3,10 +3,12 @@
 mod cleared;
 mod moves;
 mod state;
+mod taken_back;
 
 pub use cleared::Cleared;
 pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
+pub use taken_back::{OnFailure, Stage, TakenBack};
 
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
@@ -59,6 +61,8 @@ pub struct MigrationSpec {
     pub allow_downtime: bool,
     /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
     pub force: bool,
+    /// What becomes of failed moves.
+    pub on_failure: OnFailure,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// Who asked for it.
@@ -133,6 +137,8 @@ pub struct Move {
     /// Broken pods that StatefulSets were stuck on, by their controller as `kind/name`; decided
     /// before each of them goes.
     pub cleared: BTreeMap<String, Cleared>,
+    /// The rollback by which the migration has answered its last failure.
+    pub taken_back: Option<TakenBack>,
 }
 
 /// The evictions of one controller's pods: the cluster does not show afterwards which pods were
@@ -303,7 +309,7 @@ impl Migration {
 
     /// Whether another attempt was asked for a failed or blocked move.
     pub fn retry_wanted(&self, m: &Move) -> bool {
-        matches!(m.state, MoveState::Failed(_) | MoveState::Blocked(_))
+        m.needs_help()
             && !self.control.cancelled
             && self.control.retries.get(&m.namespace).is_some_and(|attempt| *attempt > m.attempt)
     }
@@ -313,27 +319,39 @@ impl Migration {
         self.moves.failed().map(|(_, m)| m).filter(|m| self.retry_wanted(m))
     }
 
+    /// How many failures wait for an answer, those included that were rolled back without asking.
+    pub fn unanswered_failures(&self) -> usize {
+        let failed = self.moves.failed().filter(|(_, m)| !self.retry_wanted(m));
+        let taken = self.moves.superseded().filter(|(_, m)| m.was_taken_back());
+        failed.chain(taken).filter(|(_, m)| self.unanswered(m)).count()
+    }
+
+    /// Whether more has failed than may.
+    pub fn over_budget(&self) -> bool {
+        let budget = usize::try_from(self.spec.failure_budget).unwrap_or(usize::MAX);
+        self.unanswered_failures() > budget
+    }
+
+    fn unanswered(&self, m: &Move) -> bool {
+        self.control.tolerated.get(&m.namespace).is_none_or(|attempt| *attempt < m.attempt)
+    }
+
     /// A failure that nobody has answered yet pauses; so does a namespace taken back, since whoever
     /// did that will want to look before the others go on. With only failures left there is
     /// nothing to go on with, tolerated or not.
     fn pause(&self, unfinished: u32) -> Option<PauseReason> {
-        let unanswered = |m: &&Move| {
-            self.control.tolerated.get(&m.namespace).is_none_or(|attempt| *attempt < m.attempt)
-        };
         if self.control.paused {
             return Some(PauseReason::User);
         }
-        let failures = || self.moves.failed().map(|(_, m)| m).filter(|m| !self.retry_wanted(m));
-        let budget = usize::try_from(self.spec.failure_budget).unwrap_or(usize::MAX);
-        if failures().filter(unanswered).count() > budget {
+        if self.over_budget() {
             return Some(PauseReason::FailureBudget);
         }
         let retried = self.retried().next().is_some();
-        if unfinished == 0 && !retried && failures().next().is_some() {
+        if unfinished == 0 && !retried && self.moves.failed().next().is_some() {
             return Some(PauseReason::FailureBudget);
         }
-        let mut taken = self.moves.superseded().map(|(_, m)| m);
-        if unfinished > 0 && taken.any(|m| unanswered(&m)) {
+        let mut taken = self.moves.superseded().filter(|(_, m)| m.taken_back.is_none());
+        if unfinished > 0 && taken.any(|(_, m)| self.unanswered(m)) {
             return Some(PauseReason::User);
         }
         None
@@ -364,6 +382,7 @@ impl Move {
             restarts: BTreeMap::new(),
             evictions: BTreeMap::new(),
             cleared: BTreeMap::new(),
+            taken_back: None,
         }
     }
 
@@ -379,6 +398,25 @@ impl Move {
             MoveState::Pending => true,
             MoveState::Failed(_) | MoveState::Blocked(_) => !self.relabelled,
             _ => false,
+        }
+    }
+
+    /// Whether it cannot go on by itself.
+    pub fn needs_help(&self) -> bool {
+        matches!(self.state, MoveState::Failed(_) | MoveState::Blocked(_))
+    }
+
+    /// Whether it failed, and a rollback that nobody had to ask for has taken it over.
+    pub fn was_taken_back(&self) -> bool {
+        self.state == MoveState::Superseded && self.taken_back.is_some()
+    }
+
+    /// What is wrong with it, or was before it was rolled back for that.
+    pub fn problem(&self) -> Option<&Problem> {
+        match &self.state {
+            MoveState::Failed(problem) | MoveState::Blocked(problem) => Some(problem),
+            MoveState::Superseded => self.taken_back.as_ref().map(|it| &it.problem),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ mod survey;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
-use crate::migration::{Leftover, LeftoverReason, Move};
+use crate::migration::{Leftover, LeftoverReason, Move, OnFailure};
 use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
@@ -46,6 +46,8 @@ pub struct Request {
     pub failure_budget: u32,
     /// Whether the only ready pod of a workload may be evicted.
     pub allow_downtime: bool,
+    /// What becomes of failed moves.
+    pub on_failure: OnFailure,
 }
 
 impl Request {
@@ -75,6 +77,8 @@ pub struct Plan {
     pub allow_downtime: bool,
     /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
     pub force: bool,
+    /// What becomes of failed moves.
+    pub on_failure: OnFailure,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// One entry a namespace, in order.
@@ -187,7 +191,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     };
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));
-    let Request { rollout_timeout, failure_budget, allow_downtime, .. } = *request;
+    let Request { rollout_timeout, failure_budget, allow_downtime, on_failure, .. } = *request;
     Ok(Plan {
         source,
         target,
@@ -195,6 +199,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         failure_budget,
         allow_downtime,
         force: false,
+        on_failure,
         rollback_of: None,
         entries,
         approvals,
@@ -220,13 +225,14 @@ impl Plan {
     /// after, approvals, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
-            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
+            "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
             self.source,
             self.target,
             self.rollout_timeout.as_millis(),
             self.failure_budget,
             self.allow_downtime,
             self.force,
+            self.on_failure.as_str(),
             self.rollback_of.as_deref().unwrap_or_default(),
             self.approvals,
         );

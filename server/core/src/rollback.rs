@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::label::InjectionLabels;
-use crate::migration::{Migration, Move};
+use crate::migration::{Migration, Move, OnFailure};
 use crate::plan::{self, Entry, Place, Plan};
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
@@ -74,6 +74,7 @@ pub fn rollback(
         failure_budget: 0,
         allow_downtime: migration.spec.allow_downtime,
         force: request.force,
+        on_failure: OnFailure::Pause,
         rollback_of: Some(migration.id.clone()),
         approvals: BTreeSet::new(),
         entries,

@@ -12,6 +12,7 @@ mod cases {
     mod eviction;
     mod injection;
     mod plan;
+    mod recourse;
     mod rollback;
     mod rollout;
     mod schedule;

@@ -3,6 +3,7 @@
 mod due;
 mod notice;
 mod pace;
+mod recourse;
 mod removal;
 mod stepping;
 mod storing;
@@ -12,6 +13,7 @@ use crate::engine::Parts;
 use crate::engine::records::Records;
 use crate::kube::call::Reply;
 use crate::kube::crd::{Migration as MigrationObject, MigrationShard};
+use crate::kube::store::Live;
 use crate::kube::watch;
 use crate::published::State;
 use due::Due;
@@ -78,6 +80,8 @@ pub(crate) enum Answer {
     Migration(String, Option<Box<MigrationObject>>),
     /// A migration is gone.
     Removed(String),
+    /// A rollback was made, or is to be tried again.
+    Made(String, Option<Box<Live>>),
 }
 
 impl Answer {
@@ -143,6 +147,18 @@ impl Answer {
                     records.take_migration(state, *object);
                 }
             }
+            Self::Made(id, live) => {
+                if let Some(acting) = acting {
+                    acting.writing.remove(&id);
+                    acting.stirred = true;
+                }
+                if let Some(live) = live {
+                    records.take_migration(state, live.object);
+                    for shard in live.shards {
+                        records.take_shard(state, shard);
+                    }
+                }
+            }
             Self::Removed(id) => {
                 if let Some(acting) = acting {
                     acting.writing.remove(&id);
@@ -205,6 +221,7 @@ impl Acting {
         }
         if stirred {
             self.admit(state, parts);
+            self.take_back(state, parts, tasks);
         }
         self.due.wake(now);
         self.step(state, parts, tasks);

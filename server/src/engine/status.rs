@@ -2,7 +2,7 @@
 
 use crate::kube::crd::{Condition, Migration as MigrationObject, MigrationStatus};
 use jiff::Timestamp;
-use revshift_core::migration::{Migration, MigrationState, MoveState};
+use revshift_core::migration::{Migration, MigrationState};
 use std::collections::BTreeSet;
 
 /// The status that follows from the records; the same records give the same status again.
@@ -48,11 +48,10 @@ fn succeeded(
         MigrationState::CompletedWithExceptions => ("False", "CompletedWithExceptions"),
         MigrationState::Cancelled => ("False", "Cancelled"),
     };
-    let failure = migration.moves.failed().find_map(|(_, m)| match &m.state {
-        MoveState::Failed(problem) | MoveState::Blocked(problem) => {
-            Some(format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message))
-        }
-        _ => None,
+    let superseded = migration.moves.superseded();
+    let mut failures = migration.moves.failed().chain(superseded);
+    let failure = failures.find_map(|(_, m)| m.problem()).map(|problem| {
+        format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message)
     });
     let old = before.and_then(|before| before.conditions.iter().find(|c| c.kind == "Succeeded"));
     let since = old.filter(|old| old.status == status).map(|old| old.last_transition_time);

@@ -2,7 +2,7 @@
 
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Control, Ended, Migration, MigrationSpec, MigrationState, Move, MoveState,
+    Control, Ended, Migration, MigrationSpec, MigrationState, Move, MoveState, OnFailure,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -23,6 +23,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             approvals: std::collections::BTreeSet::new(),
             allow_downtime: false,
             force: false,
+            on_failure: OnFailure::Pause,
             rollback_of: None,
             requester: "somebody".to_owned(),
             reason: String::new(),

@@ -58,6 +58,9 @@ pub struct MigrationSpec {
     /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
     #[serde(default)]
     pub force: bool,
+    /// What becomes of failed moves: PAUSE, ROLLBACK_NAMESPACE or ROLLBACK_WAVE.
+    #[serde(default = "pause")]
+    pub on_failure: String,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -78,6 +81,11 @@ pub struct MigrationSpec {
     /// What was commanded since.
     #[serde(default)]
     pub control: ControlRecord,
+}
+
+/// What became of failures before there was a choice.
+fn pause() -> String {
+    "PAUSE".to_owned()
 }
 
 /// Commands on a migration.
@@ -263,6 +271,9 @@ pub struct MoveRecord {
     /// Broken pods that StatefulSets were stuck on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleared: Vec<ClearedRecord>,
+    /// The rollback by which the migration has answered its last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBackRecord>,
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
@@ -318,6 +329,23 @@ pub struct ClearedRecord {
     /// Uids of those that are deleted, whatever the budgets say.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deleted: BTreeSet<String>,
+}
+
+/// The rollback that answers a failure.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenBackRecord {
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// What was wrong with it.
+    pub problem: ProblemRecord,
+    /// Name of the rollback, a migration of its own.
+    pub rollback: String,
+    /// WANTED, MADE or REFUSED.
+    pub stage: String,
+    /// Why it cannot be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 /// Something that stays off the target.

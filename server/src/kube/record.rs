@@ -4,11 +4,12 @@ use crate::failure::Failure;
 use crate::kube::crd::{
     self, ApprovalRecord, ClearedRecord, ControlRecord, EvictionsRecord, LabelRecord,
     LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
+    TakenBackRecord,
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
     Approval, Cleared, Control, Ended, Evictions, Leftover, LeftoverReason, Migration,
-    MigrationSpec, MigrationState, Move, MoveState, Skip,
+    MigrationSpec, MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -65,6 +66,8 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         approvals: spec.approval_waves.clone(),
         allow_downtime: spec.allow_downtime,
         force: spec.force,
+        // Of what a newer version does about failures this one does nothing.
+        on_failure: OnFailure::parse(&spec.on_failure).unwrap_or_default(),
         rollback_of: spec.rollback_of.clone(),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -147,6 +150,8 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             m.restarts = record.restarts.iter().filter_map(restart).collect();
             m.evictions = record.evictions.iter().map(evictions).collect();
             m.cleared = record.cleared.iter().map(cleared).collect();
+            let back = record.taken_back.as_ref().map(taken_back).transpose();
+            m.taken_back = back.map_err(|why| malformed(name, "move", &why))?;
         }
         moves.push(m);
     }
@@ -199,34 +204,21 @@ fn record(m: &Move) -> MoveRecord {
             .collect(),
         evictions: m.evictions.iter().map(evictions_record).collect(),
         cleared: m.cleared.iter().map(cleared_record).collect(),
+        taken_back: m.taken_back.as_ref().map(taken_back_record),
         leftovers,
         skip_reason: match m.state {
             MoveState::Skipped(Skip::Unneeded) => Some("UNNEEDED".to_owned()),
             MoveState::Skipped(Skip::Asked) => Some("ASKED".to_owned()),
             _ => None,
         },
-        problem: problem.map(|problem| ProblemRecord {
-            code: problem.code.as_str().to_owned(),
-            object: problem.object.clone(),
-            message: problem.message.clone(),
-            manager: problem.manager.clone(),
-            since: problem.since,
-        }),
+        problem: problem.map(problem_record),
     }
 }
 
 fn state(record: &MoveRecord) -> Result<MoveState, String> {
     let problem = || {
         let stored = record.problem.as_ref().ok_or("a failed move without a problem")?;
-        let code = Code::parse(&stored.code)
-            .ok_or_else(|| format!("an unknown finding code `{}`", stored.code))?;
-        Ok::<Problem, String>(Problem {
-            code,
-            object: stored.object.clone(),
-            message: stored.message.clone(),
-            manager: stored.manager.clone(),
-            since: stored.since,
-        })
+        problem(stored)
     };
     Ok(match record.state.as_str() {
         "PENDING" => MoveState::Pending,
@@ -278,6 +270,54 @@ fn evictions(record: &EvictionsRecord) -> (String, Evictions) {
         stragglers: record.stragglers.clone(),
     };
     (record.controller.clone(), evictions)
+}
+
+fn problem_record(problem: &Problem) -> ProblemRecord {
+    ProblemRecord {
+        code: problem.code.as_str().to_owned(),
+        object: problem.object.clone(),
+        message: problem.message.clone(),
+        manager: problem.manager.clone(),
+        since: problem.since,
+    }
+}
+
+fn problem(stored: &ProblemRecord) -> Result<Problem, String> {
+    let code = Code::parse(&stored.code)
+        .ok_or_else(|| format!("an unknown finding code `{}`", stored.code))?;
+    Ok(Problem {
+        code,
+        object: stored.object.clone(),
+        message: stored.message.clone(),
+        manager: stored.manager.clone(),
+        since: stored.since,
+    })
+}
+
+fn taken_back_record(taken: &TakenBack) -> TakenBackRecord {
+    let (stage, refusal) = match &taken.stage {
+        Stage::Wanted => ("WANTED", None),
+        Stage::Made => ("MADE", None),
+        Stage::Refused(why) => ("REFUSED", Some(why.clone())),
+    };
+    TakenBackRecord {
+        attempt: taken.attempt,
+        problem: problem_record(&taken.problem),
+        rollback: taken.rollback.clone(),
+        stage: stage.to_owned(),
+        refusal,
+    }
+}
+
+fn taken_back(record: &TakenBackRecord) -> Result<TakenBack, String> {
+    let stage = match record.stage.as_str() {
+        "WANTED" => Stage::Wanted,
+        "MADE" => Stage::Made,
+        "REFUSED" => Stage::Refused(record.refusal.clone().unwrap_or_default()),
+        other => return Err(format!("an unknown stage of a rollback `{other}`")),
+    };
+    let problem = problem(&record.problem)?;
+    Ok(TakenBack { attempt: record.attempt, problem, rollback: record.rollback.clone(), stage })
 }
 
 fn cleared_record((controller, cleared): (&String, &Cleared)) -> ClearedRecord {

@@ -240,6 +240,7 @@ impl Store {
                 approval_waves: new.plan.approvals.clone(),
                 allow_downtime: new.plan.allow_downtime,
                 force: new.plan.force,
+                on_failure: new.plan.on_failure.as_str().to_owned(),
                 rollback_of: new.plan.rollback_of.clone(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),

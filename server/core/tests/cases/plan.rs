@@ -4,6 +4,7 @@ use super::world::{
     NEW, OLD, World, calisti, deployed, deployment, labels, owned, pod, rev, revisioned, workload,
 };
 use revshift_core::label::InjectionLabels;
+use revshift_core::migration::OnFailure;
 use revshift_core::plan::{Method, Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
@@ -21,6 +22,7 @@ fn request(namespaces: &[&str]) -> Request {
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,
         allow_downtime: false,
+        on_failure: OnFailure::Pause,
     }
 }
 

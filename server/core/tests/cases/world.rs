@@ -315,6 +315,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             approvals: BTreeSet::new(),
             allow_downtime: false,
             force: false,
+            on_failure: revshift_core::migration::OnFailure::Pause,
             rollback_of: None,
             requester: "test".to_owned(),
             reason: String::new(),

@@ -67,25 +67,29 @@ fn paused(migration: &Migration) -> String {
         "paused on request".to_owned()
     } else {
         let taken = migration.moves.superseded().map(|(_, m)| m);
+        let taken = taken.filter(|m| !m.was_taken_back());
         format!("paused because a rollback took {} over", list(names(taken)))
     };
     format!("{why}; {}{}; resume to go on", moved(migration), half(migration))
 }
 
 fn failed(migration: &Migration) -> String {
-    let problems = migration.moves.failed().filter_map(|(_, m)| match &m.state {
-        MoveState::Failed(problem) | MoveState::Blocked(problem) => {
-            Some(format!("`{}` ({}: {})", m.namespace, problem.code.as_str(), problem.message))
-        }
-        _ => None,
+    let failures = migration.moves.failed().chain(migration.moves.superseded());
+    let failures = failures.filter_map(|(_, m)| {
+        let problem = m.problem()?;
+        let back = m.taken_back.as_ref().filter(|_| m.was_taken_back());
+        let back = back.map(|it| format!("; rolled back by `{}`", it.rollback)).unwrap_or_default();
+        let (code, message) = (problem.code.as_str(), &problem.message);
+        Some(format!("`{}` ({code}: {message}{back})", m.namespace))
     });
+    let failures = list(failures);
+    let moved = moved(migration);
+    if migration.moves.failed().next().is_none() {
+        return format!("failed: {failures}; {moved}; resume to go on without, or cancel");
+    }
     let MoveCounts { pending, active, .. } = migration.counts();
     let resume = if pending + active > 0 { "resume without them, " } else { "" };
-    format!(
-        "cannot go on with {}; {}; retry them, {resume}roll them back or cancel",
-        list(problems),
-        moved(migration)
-    )
+    format!("cannot go on with {failures}; {moved}; retry them, {resume}roll them back or cancel")
 }
 
 fn waiting_approval(migration: &Migration, wave: u32) -> String {

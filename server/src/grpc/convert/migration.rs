@@ -3,8 +3,8 @@
 use super::{duration, message, timestamp};
 use crate::published::Stored;
 use revshift_core::migration::{
-    Approval, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, PauseReason,
-    Skip,
+    Approval, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, OnFailure,
+    PauseReason, Skip, Stage,
 };
 use revshift_core::problem::Problem;
 use revshift_core::progress::LiveProgress;
@@ -42,6 +42,16 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         failure_budget: spec.failure_budget,
         allow_downtime: spec.allow_downtime,
         force: spec.force,
+        on_failure: on_failure(spec.on_failure).into(),
+    }
+}
+
+/// What becomes of failed moves.
+pub(crate) fn on_failure(on_failure: OnFailure) -> proto::OnFailure {
+    match on_failure {
+        OnFailure::Pause => proto::OnFailure::Pause,
+        OnFailure::RollBackNamespace => proto::OnFailure::RollbackNamespace,
+        OnFailure::RollBackWave => proto::OnFailure::RollbackWave,
     }
 }
 
@@ -55,19 +65,15 @@ fn approval((wave, approval): (&u32, &Approval)) -> proto::Approval {
 
 /// A move; `index` is its position in the plan.
 pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
-    let (problem, leftovers) = match &m.state {
-        MoveState::Blocked(problem) | MoveState::Failed(problem) => (Some(problem), &[][..]),
-        MoveState::Moved(leftovers) => (None, leftovers.as_slice()),
-        MoveState::Pending
-        | MoveState::Checking
-        | MoveState::Relabeling
-        | MoveState::Restarting
-        | MoveState::Verifying
-        | MoveState::Skipped(_)
-        | MoveState::Cancelled
-        | MoveState::Gone
-        | MoveState::Superseded => (None, &[][..]),
+    let leftovers = match &m.state {
+        MoveState::Moved(leftovers) => leftovers.as_slice(),
+        _ => &[],
     };
+    let back = m.taken_back.as_ref().filter(|back| back.attempt == m.attempt);
+    let refusal = back.and_then(|back| match &back.stage {
+        Stage::Refused(why) => Some(why.clone()),
+        Stage::Wanted | Stage::Made => None,
+    });
     let restarts = m.restarts.iter().map(|(workload, attempt)| proto::Restart {
         kind: workload.kind.as_str().to_owned(),
         name: workload.name.clone(),
@@ -106,7 +112,12 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         sequence: m.sequence,
         state_time: Some(timestamp(m.since)),
         start_time: m.started.map(timestamp),
-        problem: problem.map(self::problem),
+        problem: m.problem().map(problem),
+        rollback: match &refusal {
+            Some(_) => String::new(),
+            None => back.map(|back| back.rollback.clone()).unwrap_or_default(),
+        },
+        rollback_refusal: refusal.unwrap_or_default(),
         labels_before: m.before.entries().into_iter().collect(),
         labels_after: m.after.entries().into_iter().collect(),
         restarts: restarts.chain(evictions).chain(cleared).collect(),

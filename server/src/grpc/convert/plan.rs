@@ -1,7 +1,7 @@
 //! Plans on the wire.
 
 use super::duration;
-use super::migration::{leftover, migration};
+use super::migration::{leftover, migration, on_failure};
 use crate::control::Planned;
 use crate::published::Stored;
 use revshift_core::plan::{Entry, Finding, Method, Plan, PlannedWorkload, Severity};
@@ -43,6 +43,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         failure_budget: migration.failure_budget,
         allow_downtime: migration.allow_downtime,
         force: migration.force,
+        on_failure: migration.on_failure,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -70,6 +71,7 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         failure_budget: plan.failure_budget,
         allow_downtime: plan.allow_downtime,
         force: plan.force,
+        on_failure: on_failure(plan.on_failure).into(),
     }
 }
 

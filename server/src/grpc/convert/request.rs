@@ -4,7 +4,7 @@ use crate::control::Ticket;
 use pbjson_types as well_known;
 use revshift_core::command::{Command, Force};
 use revshift_core::label::Selector;
-use revshift_core::migration::Approval;
+use revshift_core::migration::{Approval, OnFailure};
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
@@ -91,10 +91,12 @@ impl Fields {
                 rollout_timeout: ROLLOUT_TIMEOUT,
                 failure_budget: 0,
                 allow_downtime: false,
+                on_failure: OnFailure::Pause,
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
         let proto::MigrationSpec { approve_all, failure_budget, allow_downtime, .. } = spec;
+        let on_failure = self.on_failure(spec.on_failure);
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let request = Request {
             source,
@@ -104,9 +106,22 @@ impl Fields {
             rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
             failure_budget,
             allow_downtime,
+            on_failure,
         };
         self.0.extend(plan::check_fields(&request));
         request
+    }
+
+    fn on_failure(&mut self, value: i32) -> OnFailure {
+        match proto::OnFailure::try_from(value) {
+            Ok(proto::OnFailure::Unspecified | proto::OnFailure::Pause) => OnFailure::Pause,
+            Ok(proto::OnFailure::RollbackNamespace) => OnFailure::RollBackNamespace,
+            Ok(proto::OnFailure::RollbackWave) => OnFailure::RollBackWave,
+            Err(_) => {
+                self.refuse("spec.on_failure", format!("{value} is nothing that is known"));
+                OnFailure::Pause
+            }
+        }
     }
 
     /// The one of the four ways to select that was chosen.

@@ -54,6 +54,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             approval_waves: BTreeSet::from([1, 4]),
             allow_downtime: true,
             force: true,
+            on_failure: "ROLLBACK_WAVE".to_owned(),
             rollback_of: Some("m-0".to_owned()),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
@@ -104,6 +105,10 @@ fn moves_come_back_as_they_were() {
             m.evictions = BTreeMap::from([("StatefulSet/db".to_owned(), evictions)]);
             let cleared = Cleared { attempt: 2, evicted: uids("3"), deleted: uids("4") };
             m.cleared = BTreeMap::from([("StatefulSet/db".to_owned(), cleared)]);
+            let stage = [Stage::Wanted, Stage::Made, Stage::Refused("no".to_owned())];
+            let stage = stage[index % 3].clone();
+            let (problem, rollback) = (problem(), "m-2".to_owned());
+            m.taken_back = Some(TakenBack { attempt: 2, problem, rollback, stage });
             m
         })
         .collect();
