@@ -16,11 +16,13 @@ use crate::store::Reference;
 use crate::watch::Watch;
 
 mod discovery;
+mod encode;
 mod list;
 mod openapi;
 mod scale;
 mod table;
 
+pub(crate) use encode::{Shape, write};
 pub(crate) use list::{Filter, parse_version};
 pub(crate) use table::Table;
 
@@ -28,6 +30,8 @@ pub(crate) use table::Table;
 #[derive(Debug)]
 pub(crate) enum Reply {
     Json(u16, Value),
+    /// JSON as it is sent.
+    Encoded(u16, Vec<u8>),
     Text(u16, String),
     Watch(Box<Watch>),
 }
@@ -79,7 +83,7 @@ fn answer(
             "list" => list::answer(cluster, request, route, kind),
             "create" => {
                 let created = cluster.create(kind, namespace, body(request)?, author)?;
-                Ok(Reply::Json(201, present(kind, &created, request.metadata_only())))
+                Ok(shown(201, &created, request))
             }
             "deletecollection" => delete_all(cluster, request, route, kind, author),
             _ => Err(unknown_method()),
@@ -135,14 +139,13 @@ fn answer(
         "patch" => {
             let content_type = request.header(http::header::CONTENT_TYPE);
             let patch = Patch::parse(content_type, &request.body)?;
-            return patched(cluster, kind, &reference, part, author, &patch).map(|(code, one)| {
-                Reply::Json(code, present(kind, &one, request.metadata_only()))
-            });
+            return patched(cluster, kind, &reference, part, author, &patch)
+                .map(|(code, one)| shown(code, &one, request));
         }
         "delete" => return delete(cluster, request, kind, &reference, author),
         _ => return Err(unknown_method()),
     };
-    Ok(Reply::Json(200, present(kind, &stored, request.metadata_only())))
+    Ok(shown(200, &stored, request))
 }
 
 fn patched(
@@ -179,7 +182,7 @@ fn delete(
     let (object, gone) = cluster.delete(kind, reference, &options, author)?;
     let shows_object = matches!(kind.resource.as_str(), kind::PODS | kind::NAMESPACES);
     if !gone || shows_object {
-        return Ok(Reply::Json(200, present(kind, &object, request.metadata_only())));
+        return Ok(shown(200, &object, request));
     }
     let mut details = json!({
         "name": reference.name, "kind": kind.plural, "uid": object::uid(&object),
@@ -215,8 +218,8 @@ fn delete_all(
         cluster.delete(kind, &reference, &options, author)?;
     }
     let version = cluster.store.version();
-    let items: Vec<_> = selected.iter().map(|one| present(kind, one, false)).collect();
-    Ok(Reply::Json(200, list::collection(kind, &items, version, false)))
+    let all = list::Collection { kind, version, metadata_only: false, next: None };
+    Ok(Reply::Encoded(200, all.encoded(&selected)))
 }
 
 /// Options come in the body, or as parameters of the URL.
@@ -250,19 +253,12 @@ fn body(request: &Request) -> Result<Value, Refusal> {
     }
 }
 
-/// An object as a client gets it.
-pub(crate) fn present(kind: &Kind, object: &Value, metadata_only: bool) -> Value {
-    if metadata_only {
-        return json!({
-            "kind": "PartialObjectMetadata",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": object.get("metadata"),
-        });
-    }
-    let mut shown = object.clone();
-    object::default(&mut shown, "/apiVersion", kind.api_version());
-    object::default(&mut shown, "/kind", kind.kind.as_str());
-    shown
+/// An object as the client of a request gets it.
+fn shown(status: u16, object: &Value, request: &Request) -> Reply {
+    let shape = if request.metadata_only() { Shape::Metadata } else { Shape::Whole };
+    let mut json = Vec::new();
+    shape.write(object, &mut json);
+    Reply::Encoded(status, json)
 }
 
 fn unknown_method() -> Refusal {

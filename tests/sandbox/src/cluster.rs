@@ -141,7 +141,8 @@ impl Cluster {
     /// Makes everything as it was at a version, by changes that make newer versions.
     fn undo_since(&mut self, version: u64) {
         let mut then = BTreeMap::new();
-        for change in self.store.log()[self.store.position_after(version)..].iter().rev() {
+        let log = self.store.log();
+        for change in log.from(log.position_after(version)).rev() {
             then.insert(change.reference.clone(), change.previous.clone());
         }
         let at = (self.now(), Instant::now());

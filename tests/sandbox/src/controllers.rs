@@ -180,9 +180,9 @@ impl Cluster {
                 self.agenda.add(task, now + wait);
                 continue;
             }
-            let before = self.store.log().len();
+            let before = self.store.log().end();
             let outcome = self.perform(&task);
-            self.agenda.spend(task.controller, self.store.log().len() - before);
+            self.agenda.spend(task.controller, self.store.log().end() - before);
             match outcome {
                 Outcome::Done => {
                     self.agenda.failures.remove(&task);
@@ -225,6 +225,7 @@ impl Cluster {
 
     /// Puts on the agenda what the new changes concern. Only then may they be forgotten.
     fn notice(&mut self) {
+        self.agenda.position = self.agenda.position.max(self.store.log().begin());
         while let Some(change) = self.store.log().get(self.agenda.position) {
             self.agenda.position += 1;
             let at = change.at;
@@ -234,7 +235,7 @@ impl Cluster {
             }
         }
         if let Some(kept) = self.options.history {
-            self.store.trim(self.store.log().len().saturating_sub(kept));
+            self.store.trim(self.store.log().end().saturating_sub(kept));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What tests see of requests, and what they can do to them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,14 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// The cluster's time when the request arrived.
     pub time: Timestamp,
+}
+
+/// The log of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    latest: VecDeque<Exchange>,
+    /// How many came before those.
+    forgotten: u64,
 }
 
 /// What happens to a request.
@@ -76,6 +85,29 @@ pub enum WatchFault {
     Reordered(Duration),
     /// It begins so much earlier than asked for, so that known changes come again.
     Repeated(Duration),
+}
+
+impl Requests {
+    /// Logs a request under the next number, and forgets the oldest beyond `kept`.
+    pub(crate) fn add(&mut self, mut exchange: Exchange, kept: Option<usize>) -> u64 {
+        exchange.number = self.forgotten + self.latest.len() as u64 + 1;
+        let number = exchange.number;
+        self.latest.push_back(exchange);
+        while kept.is_some_and(|kept| self.latest.len() > kept) {
+            self.latest.pop_front();
+            self.forgotten += 1;
+        }
+        number
+    }
+
+    pub(crate) fn get(&mut self, number: u64) -> Option<&mut Exchange> {
+        let index = number.checked_sub(self.forgotten + 1)?;
+        self.latest.get_mut(usize::try_from(index).ok()?)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Exchange> {
+        self.latest.iter().cloned().collect()
+    }
 }
 
 impl Exchange {

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::exchange::Requests;
 use crate::route::Route;
 
 mod api;
@@ -21,6 +22,7 @@ mod defaults;
 mod exchange;
 mod faults;
 pub mod fixtures;
+mod history;
 mod kind;
 mod listener;
 mod object;
@@ -70,8 +72,9 @@ pub struct Options {
     pub watch_lag: Duration,
     /// Time between bookmarks.
     pub bookmark_every: Duration,
-    /// How many changes keep their objects, for watches that start at an older version and for
-    /// [`Sandbox::changes`]; all of them unless told, which is too much for days.
+    /// How many changes are kept, for watches that start at an older version and for
+    /// [`Sandbox::changes`], and how many requests; all of them unless told, which is too much for
+    /// days.
     pub history: Option<usize>,
 }
 
@@ -92,7 +95,7 @@ type Judge = Box<dyn FnMut(&Exchange) -> Verdict + Send>;
 /// What the handles share.
 struct Shared {
     cluster: Arc<Mutex<Cluster>>,
-    requests: Mutex<Vec<Exchange>>,
+    requests: Mutex<Requests>,
     judge: Mutex<Option<Judge>>,
 }
 
@@ -138,9 +141,9 @@ impl Sandbox {
         controllers::run(&self.shared.cluster).await;
     }
 
-    /// All requests so far.
+    /// All requests so far that are not forgotten.
     pub fn requests(&self) -> Vec<Exchange> {
-        locked(&self.shared.requests).clone()
+        locked(&self.shared.requests).all()
     }
 
     /// Lets `judge` decide on every request from now on, before it is applied. It may look at
@@ -210,15 +213,16 @@ impl Sandbox {
         self.cluster().erase(&reference, "fixture");
     }
 
-    /// Every stored change so far, oldest first.
+    /// Every stored change so far that is not forgotten, oldest first.
     pub fn changes(&self) -> Vec<Change> {
-        self.cluster().store.log().to_vec()
+        self.changes_after(0)
     }
 
     /// The changes after a version, for oracles that look often.
     pub fn changes_after(&self, version: u64) -> Vec<Change> {
         let cluster = self.cluster();
-        cluster.store.log()[cluster.store.position_after(version)..].to_vec()
+        let log = cluster.store.log();
+        log.from(log.position_after(version)).cloned().collect()
     }
 
     /// The newest version.

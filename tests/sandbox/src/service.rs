@@ -85,7 +85,7 @@ where
 impl Reply {
     fn status(&self) -> u16 {
         match self {
-            Self::Json(status, _) | Self::Text(status, _) => *status,
+            Self::Json(status, _) | Self::Encoded(status, _) | Self::Text(status, _) => *status,
             Self::Watch(_) => 200,
         }
     }
@@ -185,6 +185,7 @@ fn render(shared: &Arc<Shared>, reply: Reply, delivery: Delivery) -> Response<Bo
     };
     let (content_type, body) = match reply {
         Reply::Json(_, value) => ("application/json", whole(value.to_string().into_bytes())),
+        Reply::Encoded(_, json) => ("application/json", whole(json)),
         Reply::Text(_, text) => ("text/plain; charset=utf-8", whole(text.into_bytes())),
         Reply::Watch(watch) => {
             let lines = watch.stream(shared.cluster.clone());
@@ -223,11 +224,12 @@ fn deliver(mut bytes: Bytes, delivery: Delivery) -> Body {
 
 impl Shared {
     fn log_request(&self, request: &Request, query: &str) -> u64 {
-        let time = locked(&self.cluster).now();
-        let mut log = locked(&self.requests);
-        let number = log.len() as u64 + 1;
-        log.push(Exchange {
-            number,
+        let (time, kept) = {
+            let cluster = locked(&self.cluster);
+            (cluster.now(), cluster.options.history)
+        };
+        let exchange = Exchange {
+            number: 0,
             tag: request.tag.clone(),
             agent: request.agent().to_owned(),
             verb: request.verb(),
@@ -237,21 +239,19 @@ impl Shared {
             body: request.body.clone(),
             status: None,
             time,
-        });
-        number
+        };
+        locked(&self.requests).add(exchange, kept)
     }
 
     fn log_answer(&self, number: u64, status: u16) {
-        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        if let Some(exchange) = locked(&self.requests).get_mut(index) {
+        if let Some(exchange) = locked(&self.requests).get(number) {
             exchange.status = Some(status);
         }
     }
 
     /// Asks the test what to do, and then the faults.
     fn judge(self: &Arc<Self>, number: u64) -> Verdict {
-        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        let Some(exchange) = locked(&self.requests).get(index).cloned() else {
+        let Some(exchange) = locked(&self.requests).get(number).cloned() else {
             return Verdict::Pass;
         };
         let judged = locked(&self.judge).as_mut().map_or(Verdict::Pass, |judge| judge(&exchange));

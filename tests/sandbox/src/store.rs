@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::history::History;
 use crate::kind::{self, Kind};
 use crate::object;
 
@@ -52,20 +53,24 @@ pub struct Change {
 #[derive(Debug)]
 pub(crate) struct Store {
     kinds: BTreeMap<String, Arc<Kind>>,
-    objects: BTreeMap<String, BTreeMap<(String, String), Arc<Value>>>,
+    /// Every object by resource, namespace and name.
+    objects: BTreeMap<String, BTreeMap<String, Objects>>,
     /// Objects by the uid of an owner, whether it still exists or not.
     dependents: BTreeMap<String, BTreeSet<Reference>>,
     uids: BTreeMap<String, Reference>,
-    log: Vec<Change>,
-    /// Indexes into the log of the changes of each namespace object.
-    namespaces: BTreeMap<String, Vec<usize>>,
+    log: History,
+    /// The states of each namespace object, which admission looks up.
+    namespaces: BTreeMap<String, Vec<State>>,
     version: u64,
     compacted: u64,
-    /// Entries of the log before this one have lost their objects.
-    trimmed: usize,
     serial: u64,
     changed: watch::Sender<u64>,
 }
+
+/// Objects by name.
+type Objects = BTreeMap<String, Arc<Value>>;
+/// Since when an object is so, and how; nothing once it was deleted.
+type State = (Instant, Option<Arc<Value>>);
 
 impl Reference {
     pub fn new(resource: &str, namespace: &str, name: &str) -> Self {
@@ -80,11 +85,10 @@ impl Store {
             objects: BTreeMap::new(),
             dependents: BTreeMap::new(),
             uids: BTreeMap::new(),
-            log: Vec::new(),
+            log: History::default(),
             namespaces: BTreeMap::new(),
             version: 1,
             compacted: 0,
-            trimmed: 0,
             serial: 0,
             changed: watch::Sender::new(1),
         }
@@ -114,22 +118,19 @@ impl Store {
     }
 
     pub(crate) fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
-        self.objects.get(resource)?.get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(resource)?.get(namespace)?.get(name)
     }
 
     /// The objects of a resource in the order of namespace and name, of one namespace or all.
     pub(crate) fn list<'a>(
         &'a self,
         resource: &str,
-        namespace: Option<&'a str>,
+        namespace: Option<&str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
-        let start = (namespace.unwrap_or_default().to_owned(), String::new());
-        self.objects
-            .get(resource)
-            .into_iter()
-            .flat_map(move |all| all.range(start.clone()..))
-            .take_while(move |((at, _), _)| namespace.is_none_or(|wanted| wanted == at))
-            .map(|(_, object)| object)
+        let all = self.objects.get(resource);
+        let one = namespace.and_then(|wanted| all?.get(wanted));
+        let every = all.filter(|_| namespace.is_none()).into_iter().flat_map(BTreeMap::values);
+        one.into_iter().chain(every).flat_map(BTreeMap::values)
     }
 
     pub(crate) fn dependents(&self, uid: &str) -> Vec<Reference> {
@@ -159,95 +160,84 @@ impl Store {
         self.version
     }
 
-    pub(crate) fn compacted(&self) -> u64 {
-        self.compacted
-    }
-
     /// Forgets history for watches; the log itself stays for assertions.
     pub(crate) fn compact(&mut self) {
         self.compacted = self.version;
     }
 
-    /// Forgets the objects of the log before `until` for good, but those of namespaces, which
-    /// admission looks up.
+    /// Forgets the changes before a position for good.
     pub(crate) fn trim(&mut self, until: usize) {
-        let empty = Arc::new(Value::Null);
-        for change in self.log.get_mut(self.trimmed..until).unwrap_or_default() {
-            self.compacted = self.compacted.max(change.version);
-            change.previous = None;
-            if change.reference.resource != kind::NAMESPACES {
-                change.object = empty.clone();
-            }
-        }
-        self.trimmed = self.trimmed.max(until);
+        self.log.trim(until);
     }
 
-    pub(crate) fn trimmed(&self) -> usize {
-        self.trimmed
+    /// The newest version that a watch of a resource cannot begin at any more.
+    pub(crate) fn too_old(&self, resource: &str) -> u64 {
+        self.compacted.max(self.log.compacted(resource))
     }
 
-    pub(crate) fn log(&self) -> &[Change] {
+    pub(crate) fn log(&self) -> &History {
         &self.log
-    }
-
-    /// Where in the log the first change after `version` is.
-    pub(crate) fn position_after(&self, version: u64) -> usize {
-        self.log.partition_point(|change| change.version <= version)
     }
 
     /// The objects of a resource as they were at a version.
     pub(crate) fn list_at(&self, version: u64, kind: &Kind) -> Vec<Arc<Value>> {
         let mut objects = self.objects.get(&kind.resource).cloned().unwrap_or_default();
-        for change in self.log[self.position_after(version)..].iter().rev() {
-            if change.reference.resource != kind.resource {
+        for change in self.log.from(self.log.position_after(version)).rev() {
+            let Reference { resource, namespace, name } = &change.reference;
+            if *resource != kind.resource {
                 continue;
             }
-            let key = (change.reference.namespace.clone(), change.reference.name.clone());
+            let all = objects.entry(namespace.clone()).or_default();
             match &change.previous {
-                Some(previous) => objects.insert(key, previous.clone()),
-                None => objects.remove(&key),
+                Some(previous) => all.insert(name.clone(), previous.clone()),
+                None => all.remove(name),
             };
         }
-        objects.into_values().collect()
+        objects.into_values().flat_map(BTreeMap::into_values).collect()
     }
 
     /// Goes back to what was stored at a version, as if nothing had happened since; what was
     /// trimmed is not brought back.
     pub(crate) fn restore(&mut self, version: u64) {
-        let keep = self.position_after(version).max(self.trimmed);
-        while self.log.len() > keep {
+        while self.version > version {
             let Some(change) = self.log.pop() else { break };
             let about = &change.reference;
             if change.change != ChangeKind::Deleted {
                 self.forget(about, &change.object);
             }
-            let key = (about.namespace.clone(), about.name.clone());
-            let all = self.objects.entry(about.resource.clone()).or_default();
             match change.previous {
                 Some(previous) => {
-                    all.insert(key, previous.clone());
                     self.remember(about, &previous);
+                    self.insert(about, previous);
                 }
                 None => {
-                    all.remove(&key);
+                    self.take(about);
                 }
             }
-            if let Some(history) = self.namespaces.get_mut(&about.name) {
-                history.retain(|index| *index < self.log.len());
+            if about.resource == kind::NAMESPACES
+                && let Some(history) = self.namespaces.get_mut(&about.name)
+            {
+                history.pop();
             }
             self.version = change.version - 1;
         }
         self.compacted = self.compacted.min(self.version);
-        self.changed.send_replace(self.version);
+        self.nudge();
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
+    /// Wakes when the resource changes.
+    pub(crate) fn subscribe_to(&mut self, resource: &str) -> watch::Receiver<()> {
+        self.log.subscribe(resource)
+    }
+
     /// Wakes everybody who waits for changes.
     pub(crate) fn nudge(&self) {
         self.changed.send_modify(|_| {});
+        self.log.nudge();
     }
 
     /// A number that no other caller gets.
@@ -260,9 +250,8 @@ impl Store {
     /// exist yet or was deleted.
     pub(crate) fn namespace_at(&self, name: &str, moment: Instant) -> Option<Arc<Value>> {
         let history = self.namespaces.get(name)?;
-        let until = history.partition_point(|&index| self.log[index].at <= moment);
-        let change = &self.log[history[until.checked_sub(1)?]];
-        (change.change != ChangeKind::Deleted).then(|| change.object.clone())
+        let until = history.partition_point(|(at, _)| *at <= moment);
+        history[until.checked_sub(1)?].1.clone()
     }
 
     /// Stores an object under the next version.
@@ -276,9 +265,7 @@ impl Store {
         self.version += 1;
         object::set(&mut object, "/metadata/resourceVersion", self.version.to_string());
         let object = Arc::new(object);
-        let key = (reference.namespace.clone(), reference.name.clone());
-        let all = self.objects.entry(reference.resource.clone()).or_default();
-        let previous = all.insert(key, object.clone());
+        let previous = self.insert(reference, object.clone());
         if let Some(previous) = &previous {
             self.forget(reference, previous);
         }
@@ -295,8 +282,7 @@ impl Store {
         manager: &str,
         at: (Timestamp, Instant),
     ) -> Option<Arc<Value>> {
-        let key = (reference.namespace.clone(), reference.name.clone());
-        let previous = self.objects.get_mut(&reference.resource)?.remove(&key)?;
+        let previous = self.take(reference)?;
         self.forget(reference, &previous);
         self.version += 1;
         let mut last = Value::clone(&previous);
@@ -304,6 +290,30 @@ impl Store {
         let last = Arc::new(last);
         self.record(ChangeKind::Deleted, reference, last.clone(), Some(previous), manager, at);
         Some(last)
+    }
+
+    fn insert(&mut self, reference: &Reference, object: Arc<Value>) -> Option<Arc<Value>> {
+        let Reference { resource, namespace, name } = reference;
+        if let Some(known) = self
+            .objects
+            .get_mut(resource)
+            .and_then(|all| all.get_mut(namespace))
+            .and_then(|all| all.get_mut(name))
+        {
+            return Some(std::mem::replace(known, object));
+        }
+        let all = self.objects.entry(resource.clone()).or_default();
+        all.entry(namespace.clone()).or_default().insert(name.clone(), object)
+    }
+
+    fn take(&mut self, reference: &Reference) -> Option<Arc<Value>> {
+        let all = self.objects.get_mut(&reference.resource)?;
+        let objects = all.get_mut(&reference.namespace)?;
+        let taken = objects.remove(&reference.name);
+        if objects.is_empty() {
+            all.remove(&reference.namespace);
+        }
+        taken
     }
 
     fn remember(&mut self, reference: &Reference, object: &Value) {
@@ -332,6 +342,8 @@ impl Store {
         }
         if reference.resource == kind::DEFINITIONS {
             self.kinds.remove(&reference.name);
+            // Those who watch that kind have nothing to wait for.
+            self.log.nudge();
         }
     }
 
@@ -345,7 +357,9 @@ impl Store {
         (time, at): (Timestamp, Instant),
     ) {
         if reference.resource == kind::NAMESPACES {
-            self.namespaces.entry(reference.name.clone()).or_default().push(self.log.len());
+            let state = Some(object.clone()).filter(|_| change != ChangeKind::Deleted);
+            let history = self.namespaces.entry(reference.name.clone()).or_default();
+            history.push((at, state));
         }
         self.log.push(Change {
             version: self.version,

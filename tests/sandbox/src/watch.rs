@@ -3,6 +3,7 @@
 //! An object that starts or stops matching appears as ADDED or DELETED. A version older than
 //! the last compaction answers 410 inside the stream, as the watch cache does.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{Filter, Table, parse_version, present};
+use crate::api::{Filter, Shape, Table, parse_version, write};
 use crate::cluster::Cluster;
 use crate::exchange::WatchFault;
 use crate::kind::Kind;
@@ -28,7 +30,7 @@ pub(crate) struct Watch {
     kind: Arc<Kind>,
     namespace: Option<String>,
     filter: Filter,
-    metadata_only: bool,
+    shape: Shape,
     /// The tables that are wanted, and whether their columns are still to be told.
     table: Option<(Table, bool)>,
     bookmarks: bool,
@@ -74,11 +76,11 @@ impl Watch {
             kind: kind.clone(),
             namespace: route.namespace.clone(),
             filter: Filter::of(kind, request)?,
-            metadata_only: request.metadata_only(),
+            shape: if request.metadata_only() { Shape::Metadata } else { Shape::Whole },
             table: Table::asked(request).map(|table| (table, true)),
             bookmarks: request.holds("allowWatchBookmarks"),
             initial: Vec::new(),
-            position: cluster.store.log().len(),
+            position: cluster.store.log().end(),
             known: 0,
             fault: None,
             opened: now,
@@ -98,20 +100,20 @@ impl Watch {
             "0" if request.stale.is_some() => {
                 let version = cluster.version_before(request.stale);
                 watch.send_objects(cluster.store.list_at(version, kind), cluster.now());
-                watch.position = cluster.store.position_after(version);
+                watch.position = cluster.store.log().position_after(version);
             }
             "" | "0" => watch.send_state(cluster),
             _ if streams_list => watch.send_state(cluster),
             text => {
                 let version = parse_version(text)?;
-                if version < cluster.store.compacted() {
-                    let oldest = cluster.store.compacted();
+                let oldest = cluster.store.too_old(&kind.resource);
+                if version < oldest {
                     let refusal =
                         Refusal::expired(format!("too old resource version: {version} ({oldest})"));
                     watch.initial = line("ERROR", &refusal.status());
                     watch.over = true;
                 } else {
-                    watch.position = cluster.store.position_after(version);
+                    watch.position = cluster.store.log().position_after(version);
                     watch.known = version;
                 }
             }
@@ -130,8 +132,9 @@ impl Watch {
             WatchFault::Silent(_) => self.initial = Vec::new(),
             WatchFault::NoBookmarks => self.bookmarks = false,
             WatchFault::Repeated(time) => {
-                let version = cluster.version_before(Some(time)).max(cluster.store.compacted());
-                self.position = self.position.min(cluster.store.position_after(version));
+                let oldest = cluster.store.too_old(&self.kind.resource);
+                let version = cluster.version_before(Some(time)).max(oldest);
+                self.position = self.position.min(cluster.store.log().position_after(version));
                 self.known = self.known.min(version);
             }
             WatchFault::Closed
@@ -146,7 +149,7 @@ impl Watch {
         self,
         cluster: Arc<std::sync::Mutex<Cluster>>,
     ) -> impl Stream<Item = Bytes> + Send {
-        let changed = crate::locked(&cluster).store.subscribe();
+        let changed = crate::locked(&cluster).store.subscribe_to(&self.kind.resource);
         futures::stream::unfold(
             (self, cluster, changed),
             |(mut watch, cluster, mut changed)| async {
@@ -191,7 +194,7 @@ impl Watch {
         if self.over || now >= self.ends || self.epoch != cluster.watch_epoch {
             return Look::Over;
         }
-        if self.position < cluster.store.trimmed() {
+        if self.position < cluster.store.log().trimmed(&self.kind.resource) {
             self.over = true;
             let refusal = Refusal::expired("the watch is too far behind");
             return Look::Lines(line("ERROR", &refusal.status()));
@@ -204,11 +207,9 @@ impl Watch {
         if self.bookmarks && now >= self.next_bookmark {
             self.next_bookmark = now + cluster.options.bookmark_every;
             // What the stream has passed, which may lag behind the newest.
-            let log = cluster.store.log();
-            let version = match log.get(self.position) {
-                Some(next) => next.version - 1,
-                None => cluster.store.version(),
-            };
+            let mut coming = cluster.store.log().of(&self.kind.resource, self.position);
+            let next = coming.next().map(|(_, change)| change.version - 1);
+            let version = next.unwrap_or_else(|| cluster.store.version());
             lines.extend(self.bookmark(version, false));
         }
         if !lines.is_empty() {
@@ -233,85 +234,87 @@ impl Watch {
             Some(WatchFault::Merged(time) | WatchFault::Reordered(time)) => time,
             _ => Duration::ZERO,
         };
-        let log = cluster.store.log();
-        let first = log.get(self.position).map(|change| change.at + lag + together);
+        let resource = self.kind.resource.clone();
+        let mut coming = cluster.store.log().of(&resource, self.position).peekable();
+        let first = coming.peek().map(|(_, change)| change.at + lag + together);
         if let Some(first) = first.filter(|first| *first > now) {
             return (Vec::new(), self.ends.min(first));
         }
         let mut until = self.ends;
-        while let Some(change) = log.get(self.position) {
+        for (position, change) in coming {
             if change.at + lag > now {
                 until = until.min(change.at + lag + together);
                 break;
             }
-            self.position += 1;
+            self.position = position + 1;
             if change.version > self.known {
                 due.push(change);
             }
         }
         let mut lines = Vec::new();
         for change in self.disorder(due) {
-            lines.extend(self.translate(&change, cluster.now()).unwrap_or_default());
+            self.translate(&change, cluster.now(), &mut lines);
         }
         self.over |= self.fault == Some(WatchFault::Closed) && !lines.is_empty();
         (lines, until)
     }
 
     /// The changes as this watch tells them, if it does not tell them as they were.
-    fn disorder(&self, changes: Vec<&Change>) -> Vec<Change> {
-        let mut by_object: BTreeMap<_, Vec<Change>> = BTreeMap::new();
+    fn disorder<'a>(&self, changes: Vec<&'a Change>) -> Vec<Cow<'a, Change>> {
+        let mut by_object: BTreeMap<_, Vec<&Change>> = BTreeMap::new();
         match self.fault {
             Some(WatchFault::Merged(_) | WatchFault::Reordered(_)) => {
                 for change in changes {
-                    by_object.entry(&change.reference).or_default().push(change.clone());
+                    by_object.entry(&change.reference).or_default().push(change);
                 }
             }
-            _ => return changes.into_iter().cloned().collect(),
+            _ => return changes.into_iter().map(Cow::Borrowed).collect(),
         }
         if let Some(WatchFault::Reordered(_)) = self.fault {
-            return by_object.into_values().rev().flatten().collect();
+            return by_object.into_values().rev().flatten().map(Cow::Borrowed).collect();
         }
         let mut merged: Vec<_> = by_object
             .into_values()
             .filter_map(|mut changes| {
                 let previous = changes.first()?.previous.clone();
-                let mut last = changes.pop()?;
+                let mut last = changes.pop()?.clone();
                 last.previous = previous;
-                Some(last)
+                Some(Cow::Owned(last))
             })
             .collect();
-        merged.sort_by_key(|change| change.version);
+        merged.sort_by_key(|change: &Cow<'_, Change>| change.version);
         merged
     }
 
-    fn translate(&mut self, change: &Change, now: Timestamp) -> Option<Vec<u8>> {
+    /// Adds the line that tells of a change, if the watch tells of it.
+    fn translate(&mut self, change: &Change, now: Timestamp, lines: &mut Vec<u8>) {
         let about = &change.reference;
-        let elsewhere = self.namespace.as_ref().is_some_and(|wanted| *wanted != about.namespace);
-        if about.resource != self.kind.resource || elsewhere {
-            return None;
+        if self.namespace.as_ref().is_some_and(|wanted| *wanted != about.namespace) {
+            return;
         }
         let before = change.previous.as_ref().is_some_and(|one| self.filter.matches(one));
         let after = change.change != ChangeKind::Deleted && self.filter.matches(&change.object);
         match (before, after) {
-            (false, false) => None,
-            (false, true) => Some(line("ADDED", &self.shown(&change.object, now))),
-            (true, true) => Some(line("MODIFIED", &self.shown(&change.object, now))),
+            (false, false) => {}
+            (false, true) => self.tell("ADDED", &change.object, now, lines),
+            (true, true) => self.tell("MODIFIED", &change.object, now, lines),
             (true, false) => {
                 // The last state that matched, under the version of the change.
                 let last = change.previous.as_ref().unwrap_or(&change.object);
                 let mut last = Value::clone(last);
                 object::set(&mut last, "/metadata/resourceVersion", change.version.to_string());
-                Some(line("DELETED", &self.shown(&last, now)))
+                self.tell("DELETED", &last, now, lines);
             }
         }
     }
 
-    fn shown(&mut self, object: &Value, now: Timestamp) -> Value {
+    fn tell(&mut self, event: &str, object: &Value, now: Timestamp, lines: &mut Vec<u8>) {
         let Some((table, headed)) = &mut self.table else {
-            return present(&self.kind, object, self.metadata_only);
+            return add_line(event, &self.shape.of(object), lines);
         };
         let headed = std::mem::take(headed);
-        table.of(&self.kind, [object], object::version(object), now, headed)
+        let table = table.of(&self.kind, [object], object::version(object), now, headed);
+        add_line(event, &table, lines);
     }
 
     fn send_state(&mut self, cluster: &Cluster) {
@@ -325,14 +328,14 @@ impl Watch {
             let elsewhere =
                 self.namespace.as_ref().is_some_and(|wanted| wanted != object::namespace(&object));
             if !elsewhere && self.filter.matches(&object) {
-                lines.extend(line("ADDED", &self.shown(&object, now)));
+                self.tell("ADDED", &object, now, &mut lines);
             }
         }
         self.initial = lines;
     }
 
     fn bookmark(&self, version: u64, ends_initial: bool) -> Vec<u8> {
-        let (kind, api_version) = if self.metadata_only {
+        let (kind, api_version) = if self.shape == Shape::Metadata {
             ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned())
         } else {
             (self.kind.kind.clone(), self.kind.api_version())
@@ -359,8 +362,17 @@ impl Watch {
     }
 }
 
-fn line(event: &str, object: &Value) -> Vec<u8> {
-    let mut line = json!({ "type": event, "object": object }).to_string().into_bytes();
-    line.push(b'\n');
+fn line(event: &str, object: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::new();
+    add_line(event, object, &mut line);
     line
+}
+
+/// The type comes first: clients then need not keep the object until they know it.
+fn add_line(event: &str, object: &impl Serialize, lines: &mut Vec<u8>) {
+    lines.extend(b"{\"type\":\"");
+    lines.extend(event.as_bytes());
+    lines.extend(b"\",\"object\":");
+    write(object, lines);
+    lines.extend(b"}\n");
 }

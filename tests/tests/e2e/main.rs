@@ -16,6 +16,7 @@ mod gate;
 mod recourse;
 mod remains;
 mod rights;
+mod scale;
 mod simulated;
 mod tidy;
 mod versions;

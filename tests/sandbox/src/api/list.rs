@@ -1,8 +1,10 @@
 //! Lists: selectors, pages that show one moment, and the semantics of `resourceVersion`.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::{Reply, Table, present};
+use super::{Reply, Shape, Table};
 use crate::cluster::Cluster;
 use crate::kind::Kind;
 use crate::object;
@@ -61,7 +63,7 @@ pub(super) fn answer(
                 cluster.store.list(&kind.resource, route.namespace.as_deref()).cloned().collect()
             };
             items.retain(|object| filter.matches(object));
-            (version, std::sync::Arc::new(items), 0, None)
+            (version, Arc::new(items), 0, None)
         }
         token => {
             let (id, from) = parse_token(token)?;
@@ -77,49 +79,68 @@ pub(super) fn answer(
     let until = items.len().min(from.saturating_add(limit));
     let metadata_only = request.metadata_only();
     let page = &items[from.min(until)..until];
-    let shown = |object: &std::sync::Arc<Value>| {
-        let mut shown = present(kind, object, metadata_only);
-        if !kind.custom && !metadata_only {
-            // Lists of built-in kinds say the type once, in the list's own.
-            object::remove(&mut shown, "/apiVersion");
-            object::remove(&mut shown, "/kind");
-        }
-        shown
-    };
-    let mut list = if let Some(table) = Table::asked(request) {
-        let rows = page.iter().map(std::sync::Arc::as_ref);
-        table.of(kind, rows, &version.to_string(), cluster.now(), true)
-    } else {
-        let shown: Vec<_> = page.iter().map(shown).collect();
-        collection(kind, &shown, version, metadata_only)
-    };
     let left = items.len() - until;
-    if left > 0 {
-        let id = match id {
-            Some(id) => id,
-            None => cluster.pages.keep(version, items.to_vec()),
-        };
-        object::set(&mut list, "/metadata/continue", format!("{id}.{until}"));
-        if filter.is_empty() {
-            object::set(&mut list, "/metadata/remainingItemCount", left);
+    let next = (left > 0).then(|| {
+        let id = id.unwrap_or_else(|| cluster.pages.keep(version, items.to_vec()));
+        (format!("{id}.{until}"), filter.is_empty().then_some(left))
+    });
+    if let Some(table) = Table::asked(request) {
+        let rows = page.iter().map(Arc::as_ref);
+        let mut list = table.of(kind, rows, &version.to_string(), cluster.now(), true);
+        if let Some((token, left)) = next {
+            object::set(&mut list, "/metadata/continue", token);
+            if let Some(left) = left {
+                object::set(&mut list, "/metadata/remainingItemCount", left);
+            }
         }
+        return Ok(Reply::Json(200, list));
     }
-    Ok(Reply::Json(200, list))
+    let collection = Collection { kind, version, metadata_only, next };
+    Ok(Reply::Encoded(200, collection.encoded(page)))
 }
 
 /// A list object around items.
-pub(super) fn collection(kind: &Kind, items: &[Value], version: u64, metadata_only: bool) -> Value {
-    let (list_kind, api_version) = if metadata_only {
-        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
-    } else {
-        (kind.list_kind.clone(), kind.api_version())
-    };
-    json!({
-        "kind": list_kind,
-        "apiVersion": api_version,
-        "metadata": { "resourceVersion": version.to_string() },
-        "items": items,
-    })
+pub(super) struct Collection<'a> {
+    pub(super) kind: &'a Kind,
+    pub(super) version: u64,
+    pub(super) metadata_only: bool,
+    /// The token of the next page, and how many items are left where that is told.
+    pub(super) next: Option<(String, Option<usize>)>,
+}
+
+impl Collection<'_> {
+    pub(super) fn encoded(&self, items: &[Arc<Value>]) -> Vec<u8> {
+        let (list_kind, api_version) = if self.metadata_only {
+            ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned())
+        } else {
+            (self.kind.list_kind.as_str(), self.kind.api_version())
+        };
+        let mut metadata = json!({ "resourceVersion": self.version.to_string() });
+        if let Some((token, left)) = &self.next {
+            metadata["continue"] = json!(token);
+            if let Some(left) = left {
+                metadata["remainingItemCount"] = json!(left);
+            }
+        }
+        let shape = match self.metadata_only {
+            true => Shape::Metadata,
+            // Lists of built-in kinds say the type once, in the list's own.
+            false if self.kind.custom => Shape::Whole,
+            false => Shape::Untyped,
+        };
+        let head = json!({ "kind": list_kind, "apiVersion": api_version, "metadata": metadata });
+        let mut json = head.to_string().into_bytes();
+        json.pop();
+        json.extend(b",\"items\":[");
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                json.push(b',');
+            }
+            shape.write(item, &mut json);
+        }
+        json.extend(b"]}");
+        json
+    }
 }
 
 /// Any version up to now is served from the newest state; only `Exact` can be too old.

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::present;
+use super::Shape;
 use crate::kind::Kind;
 use crate::object;
 use crate::route::Request;
@@ -80,8 +80,8 @@ impl Table {
         let mut row = json!({ "cells": cells });
         match self.object {
             Shown::Nothing => {}
-            Shown::Metadata => row["object"] = present(kind, object, true),
-            Shown::Whole => row["object"] = present(kind, object, false),
+            Shown::Metadata => row["object"] = json!(Shape::Metadata.of(object)),
+            Shown::Whole => row["object"] = object.clone(),
         }
         row
     }
