@@ -5,6 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use revshift_testbed::{Built, RealBed, Usage};
+use revshift_tests::Lacking;
 
 use crate::stage::{Outcome, Outcomes};
 
@@ -50,12 +51,12 @@ pub(crate) fn up(bed: &RealBed) {
     eprintln!("Ctrl-C ends the bed");
 }
 
-/// One finished scenario.
+/// One finished scenario, or one that the cluster lacks something for.
 pub(crate) fn scenario(name: &str, took: Duration, result: &anyhow::Result<()>) {
-    let mark = if result.is_ok() { "ok    " } else { "FAILED" };
-    println!("{mark} {name} {}", seconds(took));
-    if let Err(error) = result {
-        println!("       {error:#}");
+    match result {
+        Ok(()) => println!("ok     {name} {}", seconds(took)),
+        Err(lacking) if lacking.is::<Lacking>() => println!("skip   {name}: {lacking}"),
+        Err(error) => println!("FAILED {name} {}\n       {error:#}", seconds(took)),
     }
 }
 
@@ -79,11 +80,6 @@ pub(crate) fn stored(objects: &anyhow::Result<String>) {
 /// Where the logs stay, when they do.
 pub(crate) fn kept(bed: &RealBed) {
     eprintln!("the run directory stays: {}", bed.run_dir().display());
-}
-
-/// One that the cluster lacks something for.
-pub(crate) fn skipped(name: &str, reason: &str) {
-    println!("skip   {name}: {reason}");
 }
 
 /// One file of exchanges.

@@ -69,6 +69,7 @@ async fn on_a_bed(
         let Some(story) = queue.borrow_mut().pop_front() else { break };
         let outcome = match tell(story, &bed).await {
             Ok(_) => Outcome::Passed,
+            Err(lacking) if lacking.is::<Lacking>() => Outcome::Skipped,
             Err(first) => {
                 // The old one ends before its heir takes room.
                 drop(bed);
@@ -96,10 +97,11 @@ async fn tell(story: Story, bed: &RealBed) -> Result<Duration> {
     // The servers of a story end with it, whatever becomes of it.
     let result = story.tell(bed).await;
     let took = start.elapsed();
-    let stored = if result.is_err() { stored(bed, &before).await } else { Ok(String::new()) };
+    let failed = result.as_ref().is_err_and(|error| !error.is::<Lacking>());
+    let stored = if failed { stored(bed, &before).await } else { Ok(String::new()) };
     // One piece, as another bed speaks too.
     output::scenario(&story.name(), took, &result);
-    if result.is_err() {
+    if failed {
         output::logs(&bed.log_tails());
         output::stored(&stored);
     }
@@ -128,18 +130,11 @@ pub(crate) async fn on_foreign(cluster: &ForeignCluster, stories: Vec<Story>) ->
     for story in stories {
         let start = Instant::now();
         let result = story.tell_anywhere(cluster).await;
-        let lacking = result.as_ref().err().and_then(|error| error.downcast_ref::<Lacking>());
-        let outcome = match (&result, lacking) {
-            (_, Some(lacking)) => {
-                output::skipped(&story.name(), &lacking.to_string());
-                Outcome::Skipped
-            }
-            (Ok(()), None) => {
-                output::scenario(&story.name(), start.elapsed(), &result);
-                Outcome::Passed
-            }
-            (Err(error), None) => {
-                output::scenario(&story.name(), start.elapsed(), &result);
+        output::scenario(&story.name(), start.elapsed(), &result);
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(lacking) if lacking.is::<Lacking>() => Outcome::Skipped,
+            Err(error) => {
                 output::logs(&cluster.log_tails());
                 Outcome::Failed(format!("{error:#}"))
             }
