@@ -133,8 +133,10 @@ impl Engine {
     fn take_in(&mut self, state: &mut State, observed: Observed) {
         match observed {
             Observed::Cluster(change) => {
-                if let Change::Listed(kind, _) = &change {
-                    self.missing.remove(kind);
+                match &change {
+                    Change::Listed(kind, _) => _ = self.missing.remove(kind),
+                    Change::ListedPods => _ = self.missing.remove(&Kind::Pod),
+                    Change::ListingPods | Change::Set(..) | Change::Gone(..) => {}
                 }
                 state.cluster.apply(change);
             }

@@ -44,11 +44,11 @@ pub fn attachment(cluster: &Cluster, meta: &NamespaceMeta, namespace: &Namespace
     let mut same = 0_u32;
     let mut different: BTreeSet<&Injected> = BTreeSet::new();
     for pod in namespace.pods.values().filter(|pod| !pod.terminating) {
-        *pods.entry(pod.injected.clone()).or_default() += 1;
+        *pods.entry(pod.make.injected.clone()).or_default() += 1;
         match cluster.injection_of_pod(&meta.labels, namespace, pod) {
-            Injection::By(revision) if pod.injected.revision() == Some(&revision) => same += 1,
+            Injection::By(revision) if pod.make.injected.revision() == Some(&revision) => same += 1,
             Injection::By(_) | Injection::Dangling(_) | Injection::Conflict(_) => {
-                different.insert(&pod.injected);
+                different.insert(&pod.make.injected);
             }
             Injection::None => {}
         }

@@ -5,6 +5,7 @@
 
 mod changed;
 mod planes;
+mod pods;
 mod reply;
 
 use crate::injection::{self, Injection, Injector};
@@ -13,6 +14,7 @@ use crate::plane::{Plane, Planes, Revision, Source};
 use crate::pod::{Injected, Owner, Pod, TemplateHash};
 use crate::workload::{Role, Workload, WorkloadKey, WorkloadKind};
 use changed::Changed;
+pub use pods::Pods;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the cluster.
@@ -43,7 +45,7 @@ pub struct Namespace {
     /// Its workloads of the kinds that are watched.
     pub workloads: BTreeMap<WorkloadKey, Workload>,
     /// Its unfinished pods by name.
-    pub pods: BTreeMap<String, Pod>,
+    pub pods: Pods,
     /// The CronJob of each of its Jobs that has one, by the Job's name.
     pub cron_jobs: BTreeMap<String, String>,
 }
@@ -142,6 +144,10 @@ pub struct Key {
 pub enum Change {
     /// A complete list of a kind: what is not in it does not exist.
     Listed(Kind, Vec<(Key, Object)>),
+    /// A list of all pods begins, which is told pod by pod, as it is too long to be held.
+    ListingPods,
+    /// That list is complete: a pod that was not told since it has begun does not exist.
+    ListedPods,
     /// An object is now so.
     Set(Kind, Key, Object),
     /// An object does not exist any more.
@@ -184,6 +190,14 @@ impl Cluster {
                 for (key, object) in kept {
                     self.set(kind, key, object);
                 }
+            }
+            Change::ListingPods => {
+                self.namespaces.values_mut().for_each(|namespace| namespace.pods.doubt());
+            }
+            Change::ListedPods => {
+                self.changed.everything();
+                self.namespaces.values_mut().for_each(|namespace| namespace.pods.drop_unseen());
+                self.namespaces.retain(|_, namespace| !namespace.is_empty());
             }
             Change::Set(kind, key, object) => {
                 self.passed(kind, &key, &object);
@@ -230,7 +244,7 @@ impl Cluster {
             }
             _ => false,
         };
-        injection::resolve(&self.flat_injectors, labels, &pod.wish, host_network)
+        injection::resolve(&self.flat_injectors, labels, &pod.make.wish, host_network)
     }
 
     /// Available replicas of the istiods of a revision that run in this cluster.
@@ -254,7 +268,9 @@ impl Cluster {
     }
 
     fn set(&mut self, kind: Kind, key: Key, object: Object) {
-        self.note(kind, &key);
+        if kind != Kind::Pod {
+            self.note(kind, &key);
+        }
         match object {
             Object::Namespace(meta) => {
                 let known = &mut self.entry(&key.name).meta;
@@ -287,7 +303,10 @@ impl Cluster {
                 }
             }
             Object::Pod(pod) => {
-                self.entry(&key.namespace).pods.insert(key.name, *pod);
+                // A list repeats what is known.
+                if self.entry(&key.namespace).pods.insert(*pod) {
+                    self.note(kind, &key);
+                }
             }
             Object::Job(Some(cron_job)) => {
                 self.entry(&key.namespace).cron_jobs.insert(key.name, cron_job);
@@ -401,7 +420,7 @@ impl Namespace {
     /// Who controls `pod`. ReplicaSets are not watched: their names end with the hash that their
     /// Deployment gave them.
     pub fn controller(&self, pod: &Pod) -> Controller {
-        let Some(Owner { group, kind, name, template_hash }) = &pod.owner else {
+        let Some(Owner { group, kind, name, template_hash }) = &pod.make.owner else {
             return Controller::Nobody;
         };
         let other = |kind: &str, name: &str, unseen: bool| {
@@ -463,7 +482,7 @@ impl Namespace {
 
     /// Its pods with a sidecar.
     pub fn injected_pods(&self) -> usize {
-        self.pods.values().filter(|pod| pod.injected != Injected::No).count()
+        self.pods.values().filter(|pod| pod.make.injected != Injected::No).count()
     }
 
     /// The labels that decide on injection; none set while the namespace itself was not seen.

@@ -164,13 +164,13 @@ impl<'a> Round<'a> {
         {
             return *self.verdict == Verdict::Straggling;
         }
-        pod.restart == Some(restart_id(self.migration, self.m.attempt))
+        pod.make.restart == Some(restart_id(self.migration, self.m.attempt))
     }
 
     /// What is wrong with a pod that was made anew.
     fn wrong(&self, pod: &Pod) -> (Code, String) {
         let (name, target) = (&pod.name, self.goal.target);
-        match &pod.injected {
+        match &pod.make.injected {
             Injected::By(revision) => (
                 Code::InjectedByOther,
                 format!("pod `{name}` was injected by `{revision}`, not by `{target}`"),

@@ -2,6 +2,7 @@
 
 use crate::label::{self, Labels};
 use crate::plane::Revision;
+use std::sync::Arc;
 
 /// An unfinished pod, from its metadata alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,15 @@ pub struct Pod {
     pub name: String,
     /// Uid.
     pub uid: String,
+    /// What the pods of one template have in common; the view holds it once for all of them.
+    pub make: Arc<Make>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// What a pod has from its controller, and from the injector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Make {
     /// The controller that owns it; none for a bare pod.
     pub owner: Option<Owner>,
     /// Which plane injected it.
@@ -18,8 +28,6 @@ pub struct Pod {
     pub wish: InjectionWish,
     /// The restart that created it: the value of `revshift.dev/restart`.
     pub restart: Option<String>,
-    /// Whether it is being deleted.
-    pub terminating: bool,
 }
 
 /// The controller of a pod.
@@ -63,6 +71,13 @@ pub struct InjectionWish {
     pub labels: Labels,
     /// The legacy annotation `sidecar.istio.io/inject`.
     pub annotation: Option<String>,
+}
+
+impl Pod {
+    /// Its make, to be changed for this pod alone.
+    pub fn make_mut(&mut self) -> &mut Make {
+        Arc::make_mut(&mut self.make)
+    }
 }
 
 impl InjectionWish {

@@ -106,7 +106,7 @@ impl Goal<'_> {
 
     /// Whether `pod` was injected by the target.
     pub fn on_target(&self, pod: &Pod) -> bool {
-        pod.injected.revision() == Some(self.target)
+        pod.make.injected.revision() == Some(self.target)
     }
 
     /// What `workload` needs in the present attempt of `m`.
@@ -253,7 +253,7 @@ fn judge_off_target(
         let made = if workload.restarts_in_place() {
             !workload.restart_pending()
         } else {
-            off.iter().any(|pod| pod.restart.as_deref() == asked)
+            off.iter().any(|pod| pod.make.restart.as_deref() == asked)
         };
         return if made { Verdict::Straggling } else { Verdict::Rolling };
     }
@@ -266,7 +266,7 @@ fn judge_off_target(
     let replaced_anyway = if workload.restarts_in_place() {
         workload.restart_pending()
     } else {
-        !off.iter().any(|pod| pod.restart.as_deref() == asked)
+        !off.iter().any(|pod| pod.make.restart.as_deref() == asked)
     };
     match by {
         // A rollout of an earlier attempt is still on its way.

@@ -16,11 +16,12 @@ use revshift_core::cluster::{Istiod, Key, Lock, NamespaceMeta, Object};
 use revshift_core::injection::Injector;
 use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
 use revshift_core::plane::{Plane, Revision, Source};
-use revshift_core::pod::{self, Injected, InjectionWish, Owner, TemplateHash};
+use revshift_core::pod::{self, Injected, InjectionWish, Make, Owner, TemplateHash};
 use revshift_core::workload::{
     Complaints, InPlace, Obstacle, Role, Workload, WorkloadKey, WorkloadKind,
 };
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The key of an object.
 pub fn key(object: &impl kube::Resource) -> Key {
@@ -214,19 +215,21 @@ pub fn pod_of(meta: &ObjectMeta) -> pod::Pod {
     pod::Pod {
         name: text(meta.name.as_ref()),
         uid: text(meta.uid.as_ref()),
-        owner: owner.map(|owner| Owner {
-            group: owner.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned(),
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-            template_hash,
+        make: Arc::new(Make {
+            owner: owner.map(|owner| Owner {
+                group: owner.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned(),
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+                template_hash,
+            }),
+            injected: Injected::read(
+                status.as_deref(),
+                annotations.get(label::REVISION).map(String::as_str),
+                labels.get(label::REVISION).map(String::as_str),
+            ),
+            wish: InjectionWish::among(labels, annotations),
+            restart: annotations.get(label::RESTART).cloned(),
         }),
-        injected: Injected::read(
-            status.as_deref(),
-            annotations.get(label::REVISION).map(String::as_str),
-            labels.get(label::REVISION).map(String::as_str),
-        ),
-        wish: InjectionWish::among(labels, annotations),
-        restart: annotations.get(label::RESTART).cloned(),
         terminating: meta.deletion_timestamp.is_some(),
     }
 }

@@ -1,7 +1,7 @@
 //! Watches: every kind that the product looks at, as one stream of changes.
 //!
 //! No typed object is kept: each is converted when it arrives. A relist ends in a complete list,
-//! since kube's watcher does not tell what vanished meanwhile.
+//! since kube's watcher does not tell what vanished meanwhile; that of pods is told one by one.
 
 use crate::kube::{crd, observe};
 use backon::ExponentialBuilder;
@@ -262,16 +262,20 @@ async fn pump<K>(
             None => return,
         };
         let change = match event {
+            Event::Init if kind == Kind::Pod => Change::ListingPods,
+            Event::InitDone if kind == Kind::Pod => Change::ListedPods,
             Event::Init => {
                 listing.clear();
                 continue;
             }
-            Event::InitApply(object) => {
+            Event::InitApply(object) if kind != Kind::Pod => {
                 listing.push((observe::key(&object), convert(&object)));
                 continue;
             }
             Event::InitDone => Change::Listed(kind, std::mem::take(&mut listing)),
-            Event::Apply(object) => Change::Set(kind, observe::key(&object), convert(&object)),
+            Event::Apply(object) | Event::InitApply(object) => {
+                Change::Set(kind, observe::key(&object), convert(&object))
+            }
             Event::Delete(object) => Change::Gone(kind, observe::key(&object)),
         };
         if sender.send(Observed::Cluster(change)).await.is_err() {

@@ -90,7 +90,7 @@ impl<'a> Step<'a> {
         let ordinal = |pod: &&InspectedPod| (pod.pod.name.len(), pod.pod.name.clone());
         let first = pods().filter(|pod| !pod.ready).min_by_key(ordinal)?;
         let outdated = first.revision.as_ref().is_some_and(|revision| revision != current);
-        let made = first.pod.restart == Some(self.m.restart_id(self.order.migration));
+        let made = first.pod.make.restart == Some(self.m.restart_id(self.order.migration));
         (outdated && !made).then_some(&first.pod)
     }
 

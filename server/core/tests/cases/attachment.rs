@@ -43,7 +43,8 @@ fn states_follow_from_labels_and_pods() {
 
 #[test]
 fn pods_that_opt_out_and_pods_that_go_do_not_count() {
-    let opted = Pod { wish: wish(&[("sidecar.istio.io/inject", "false")]), ..bare("1") };
+    let mut opted = bare("1");
+    opted.make_mut().wish = wish(&[("sidecar.istio.io/inject", "false")]);
     check(Some(NEW), vec![opted, on(NEW, "2")], AttachmentState::Attached);
     let going = Pod { terminating: true, ..on(OLD, "1") };
     check(Some(NEW), vec![going, on(NEW, "2")], AttachmentState::Attached);

@@ -1,8 +1,10 @@
 //! The view beside late lists, late events and late replies.
 
-use super::world::{OLD, World, deployment, key};
+use super::world::{NEW, OLD, World, deployed, deployment, key, rev};
 use revshift_core::cluster::{Change, Kind, Object};
+use revshift_core::pod::Injected;
 use revshift_core::workload::{Workload, WorkloadKind};
+use std::sync::Arc;
 
 const DEPLOYMENT: Kind = Kind::Workload(WorkloadKind::Deployment);
 
@@ -79,4 +81,44 @@ fn a_late_reply_brings_nothing_back_that_was_deleted() {
     heir.uid = "uid-heir".to_owned();
     world.cluster.apply(set(heir));
     assert_eq!(world.cluster.namespace("shop").unwrap().1.workloads.len(), 1);
+}
+
+#[test]
+fn a_list_of_pods_that_is_told_one_by_one_hides_nothing_until_it_is_complete() {
+    let mut world = shop();
+    let names = |world: &World| -> Vec<String> {
+        let (_, content) = world.cluster.namespace("shop").unwrap();
+        content.pods.values().map(|pod| pod.name.clone()).collect()
+    };
+    for suffix in ["1", "2", "3"] {
+        world.pod("shop", deployed("web", "a", suffix, Injected::By(rev(OLD))));
+    }
+    let number = world.cluster.number();
+    // One that breaks off begins anew.
+    for last in [false, true] {
+        world.cluster.apply(Change::ListingPods);
+        world.pod("shop", deployed("web", "a", "1", Injected::By(rev(OLD))));
+        assert_eq!(names(&world), ["web-a-1", "web-a-2", "web-a-3"]);
+        assert_eq!(world.cluster.number(), number, "what is known was told as a change");
+        if last {
+            world.pod("shop", deployed("web", "b", "4", Injected::By(rev(NEW))));
+            world.cluster.apply(Change::ListedPods);
+        }
+    }
+    assert_eq!(names(&world), ["web-a-1", "web-b-4"]);
+    world.cluster.apply(Change::ListingPods);
+    world.cluster.apply(Change::ListedPods);
+    assert_eq!(names(&world), [""; 0]);
+}
+
+#[test]
+fn pods_of_one_template_share_what_they_have_in_common() {
+    let mut world = shop();
+    for (hash, suffix) in [("a", "3"), ("a", "1"), ("b", "1"), ("a", "2")] {
+        world.pod("shop", deployed("web", hash, suffix, Injected::By(rev(OLD))));
+    }
+    let (_, content) = world.cluster.namespace("shop").unwrap();
+    let pods: Vec<_> = content.pods.values().collect();
+    assert!(Arc::ptr_eq(&pods[0].make, &pods[1].make) && Arc::ptr_eq(&pods[1].make, &pods[2].make));
+    assert_ne!(pods[2].make, pods[3].make);
 }

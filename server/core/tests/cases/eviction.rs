@@ -31,7 +31,9 @@ fn on_delete() -> Story {
 /// The pod comes back under another uid.
 fn replaced(story: &mut Story, pod: Pod, injected: Injected) {
     let uid = format!("{}-again", pod.uid);
-    story.world.pod("shop", Pod { uid, injected, ..pod });
+    let mut heir = Pod { uid, ..pod };
+    heir.make_mut().injected = injected;
+    story.world.pod("shop", heir);
 }
 
 #[track_caller]
@@ -110,7 +112,7 @@ fn a_straggler_is_evicted_once_and_a_second_one_fails_the_move() {
         let mut story = Story::relabelled(MoveState::Restarting);
         story.roll(&new());
         let mut late = deployed("web", "bbb", "1", injected.clone());
-        late.restart = Some("m.1".to_owned());
+        late.make_mut().restart = Some("m.1".to_owned());
         story.world.pod("shop", late.clone());
         assert_eq!(story.commits(), MoveState::Restarting);
         looks(&mut story);
@@ -155,7 +157,7 @@ fn what_came_off_the_target_while_it_was_verified_is_seen_to_again() {
     let mut story = Story::relabelled(MoveState::Verifying);
     story.roll(&new());
     let mut late = deployed("web", "bbb", "9", old());
-    late.restart = Some("m.1".to_owned());
+    late.make_mut().restart = Some("m.1".to_owned());
     story.world.pod("shop", late);
     assert_eq!(story.commits(), MoveState::Restarting);
 }
@@ -226,7 +228,7 @@ fn kinds_of_other_groups_are_not_taken_for_kubernetes_own() {
     let mut story = Story::relabelled(MoveState::Verifying);
     story.roll(&new());
     let mut pod = owned("StatefulSet", "db", "0", old());
-    if let Some(owner) = &mut pod.owner {
+    if let Some(owner) = &mut pod.make_mut().owner {
         owner.group = "apps.kruise.io".to_owned();
     }
     story.world.pod("shop", pod);

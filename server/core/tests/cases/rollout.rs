@@ -17,7 +17,7 @@ fn old() -> Injected {
 /// A pod of the Rollout `ro`; its restarts leave the template and so the pod as they are.
 fn of_rollout(suffix: &str, injected: Injected) -> Pod {
     let mut pod = deployed("ro", "r", suffix, injected);
-    if let Some(owner) = &mut pod.owner {
+    if let Some(owner) = &mut pod.make_mut().owner {
         owner.template_hash = Some(TemplateHash::Rollout("r".to_owned()));
     }
     pod

@@ -195,7 +195,7 @@ fn run(schedule: &[u8], workloads: &[(&str, Shape, u32)]) -> Result<(), TestCase
     let lock = Lock { migration: "m".to_owned(), attempt: 1 };
     prop_assert_eq!(truth.meta.lock.as_ref(), Some(&lock));
     for real in truth.pods.values() {
-        prop_assert_eq!(real.pod.injected.revision(), Some(&rev(NEW)));
+        prop_assert_eq!(real.pod.make.injected.revision(), Some(&rev(NEW)));
     }
     for (name, real) in &truth.workloads {
         prop_assert!(real.changes <= 1, "{} was restarted {} times", name, real.changes);

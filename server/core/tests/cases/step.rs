@@ -200,7 +200,7 @@ fn a_retry_leaves_a_rollout_of_an_earlier_attempt_alone() {
     assert!(matches!(story.next(), Next::Wait(Some(_))));
     // Unless its own pods came onto the wrong plane.
     let mut wrong = deployed("web", "bbb", "0", Injected::By(rev(OLD)));
-    wrong.restart = Some("m.1".to_owned());
+    wrong.make_mut().restart = Some("m.1".to_owned());
     story.world.pod("shop", wrong);
     let calls = story.calls();
     let [Call::Restart { restart, .. }] = calls.as_slice() else { panic!("{calls:?}") };

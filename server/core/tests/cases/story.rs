@@ -120,7 +120,7 @@ impl Story {
         for index in 0..2 {
             self.world.gone(Kind::Pod, "shop", &format!("web-aaa-{index}"));
             let mut pod = deployed("web", "bbb", &index.to_string(), injected.clone());
-            pod.restart = Some(restart.clone());
+            pod.make_mut().restart = Some(restart.clone());
             self.world.pod("shop", pod);
         }
     }

@@ -25,7 +25,7 @@ fn stuck() -> Story {
     story.world.workload("shop", db);
     story.world.pod("shop", owned("StatefulSet", "db", "0", Injected::By(rev(OLD))));
     let mut broken = owned("StatefulSet", "db", "1", new());
-    broken.restart = Some(restart_id("m", 1));
+    broken.make_mut().restart = Some(restart_id("m", 1));
     story.world.pod("shop", broken);
     story.edit(|m| m.attempt = 2);
     story
@@ -111,7 +111,7 @@ fn what_is_not_stuck_is_left_alone() {
     // This attempt has made it.
     waits(&|story| {
         let mut pod = owned("StatefulSet", "db", "1", new());
-        pod.restart = Some(restart_id("m", 2));
+        pod.make_mut().restart = Some(restart_id("m", 2));
         story.world.pod("shop", pod);
     });
 }
@@ -140,7 +140,7 @@ fn a_rollback_clears_its_way_in_its_first_attempt() {
     story.edit(|m| m.attempt = 1);
     story.world.edit_workload("shop", "db", |db| db.restart = Some(restart_id("m", 1)));
     let mut broken = owned("StatefulSet", "db", "1", Injected::By(rev(OLD)));
-    broken.restart = Some(restart_id("undone", 1));
+    broken.make_mut().restart = Some(restart_id("undone", 1));
     story.world.pod("shop", broken);
     assert_eq!(story.commits(), MoveState::Restarting);
     assert_eq!(story.next(), Next::Wait(Some(LINGER)));

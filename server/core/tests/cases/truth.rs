@@ -3,10 +3,11 @@
 use super::world::{OLD, deployment, labels, workload};
 use revshift_core::cluster::NamespaceMeta;
 use revshift_core::plane::Revision;
-use revshift_core::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
+use revshift_core::pod::{Injected, InjectionWish, Make, Owner, Pod, TemplateHash};
 use revshift_core::step::Call;
 use revshift_core::workload::{Obstacle, Workload, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How a controller replaces its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +141,12 @@ impl Truth {
         let pod = Pod {
             name: pod,
             uid,
-            owner: Some(owner),
-            injected: Injected::By(Revision(revision)),
-            wish: InjectionWish::default(),
-            restart: real.workload.restart.clone().filter(|_| real.shape != Shape::InPlace),
+            make: Arc::new(Make {
+                owner: Some(owner),
+                injected: Injected::By(Revision(revision)),
+                wish: InjectionWish::default(),
+                restart: real.workload.restart.clone().filter(|_| real.shape != Shape::InPlace),
+            }),
             terminating: false,
         };
         let (owner, generation) = (name.to_owned(), real.generation);
@@ -196,7 +199,8 @@ impl Truth {
 
     /// No pod of this migration's own making may go, but for the one that was injected wrongly.
     fn gone(&mut self, pod: &Pod) {
-        let made = pod.restart.is_some() || pod.injected != Injected::By(Revision(OLD.to_owned()));
+        let made = pod.make.restart.is_some()
+            || pod.make.injected != Injected::By(Revision(OLD.to_owned()));
         if made && self.straggler.as_ref() != Some(&pod.uid) {
             self.wrongs.push(format!("{} was replaced", pod.name));
         }

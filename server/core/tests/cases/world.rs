@@ -6,9 +6,10 @@ use revshift_core::injection::Injector;
 use revshift_core::label::{InjectionLabels, Labels, Operator, Requirement, Selector};
 use revshift_core::migration::{Control, Migration, MigrationSpec, Move, MoveState};
 use revshift_core::plane::{Plane, Revision, Source};
-use revshift_core::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
+use revshift_core::pod::{Injected, InjectionWish, Make, Owner, Pod, TemplateHash};
 use revshift_core::workload::{Complaints, InPlace, Role, Workload, WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const OLD: &str = "cp-v113x.istio-system";
@@ -292,10 +293,7 @@ pub(crate) fn pod(name: &str, owner: Option<Owner>, injected: Injected) -> Pod {
     Pod {
         name: name.to_owned(),
         uid: format!("uid-{name}"),
-        owner,
-        injected,
-        wish: InjectionWish::default(),
-        restart: None,
+        make: Arc::new(Make { owner, injected, wish: InjectionWish::default(), restart: None }),
         terminating: false,
     }
 }

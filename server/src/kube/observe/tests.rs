@@ -228,7 +228,9 @@ fn an_istiod_is_known_by_its_labels_and_its_version_by_its_image() {
 fn a_pod_tells_who_injected_it_in_every_version() {
     let pod = |labels: Value, annotations: Value| {
         pod_of(&from_value(json!({ "labels": labels, "annotations": annotations })).unwrap())
+            .make
             .injected
+            .clone()
     };
     let by = |revision: &str| Injected::By(Revision(revision.to_owned()));
     let record = |text: &str| json!({ "sidecar.istio.io/status": text });
