@@ -78,6 +78,7 @@ impl Engine {
             Kind::Workload(WorkloadKind::Rollout),
             Kind::Pod,
             Kind::Job,
+            Kind::Slice,
             Kind::Injector,
             Kind::Plane(Source::Calisti),
             Kind::Plane(Source::Sail),

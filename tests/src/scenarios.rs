@@ -4,6 +4,7 @@ mod blockages;
 mod control;
 mod crash;
 mod drift;
+mod endpoints;
 mod evictions;
 mod failures;
 mod grpc;
@@ -79,6 +80,7 @@ scenarios! {
     evictions::a_restart_that_is_taken_back_becomes_evictions,
     evictions::a_straggler_is_evicted,
     evictions::a_second_wrong_injection_fails_the_move,
+    endpoints::a_service_keeps_its_endpoints,
     recourse::a_failed_namespace_goes_back_by_itself,
     recourse::a_failed_wave_goes_back_by_itself,
     recourse::a_rollback_by_itself_that_fails_pauses,

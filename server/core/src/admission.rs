@@ -1,6 +1,7 @@
 //! Which moves may start: over all migrations, by their records alone.
 
 use crate::migration::{Migration, Move, MoveState, PauseReason, Skip};
+use crate::problem::Code;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,12 +124,17 @@ pub fn admit(
 }
 
 fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {
+    let problem = m.problem().map(|problem| problem.code);
     let mut m = m.enter(MoveState::Checking, now);
     m.attempt = match migration.control.retries.get(&m.namespace) {
         Some(attempt) => (m.attempt + 1).max(*attempt),
         None => m.attempt + 1,
     };
     m.started.get_or_insert(now);
+    if problem == Some(Code::EndpointsMissing) {
+        // Whoever retries says that what is there is enough.
+        m.headcount = None;
+    }
     m
 }
 

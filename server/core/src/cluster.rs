@@ -8,6 +8,7 @@ mod planes;
 mod pods;
 mod reply;
 
+use crate::headcount::Slice;
 use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
 use crate::plane::{Plane, Planes, Revision, Source};
@@ -48,6 +49,8 @@ pub struct Namespace {
     pub pods: Pods,
     /// The CronJob of each of its Jobs that has one, by the Job's name.
     pub cron_jobs: BTreeMap<String, String>,
+    /// Its EndpointSlices by name.
+    pub slices: BTreeMap<String, Slice>,
 }
 
 /// The namespace object.
@@ -107,6 +110,8 @@ pub enum Kind {
     Pod,
     /// Jobs that a CronJob owns.
     Job,
+    /// EndpointSlices of Services that select pods.
+    Slice,
     /// Injectors.
     Injector,
     /// Planes of Calisti or Sail.
@@ -124,6 +129,8 @@ pub enum Object {
     Pod(Box<Pod>),
     /// A Job, and the CronJob that owns it.
     Job(Option<String>),
+    /// An EndpointSlice; none where no controller of the cluster fills it.
+    Slice(Option<Slice>),
     /// The injectors of one webhook configuration.
     Injectors(Vec<Injector>),
     /// A plane.
@@ -247,26 +254,6 @@ impl Cluster {
         injection::resolve(&self.flat_injectors, labels, &pod.make.wish, host_network)
     }
 
-    /// Available replicas of the istiods of a revision that run in this cluster.
-    pub fn istiod_replicas(&self, revision: &Revision) -> u32 {
-        let of = self.istiods.values().filter(|istiod| istiod.revision == *revision);
-        of.map(|istiod| istiod.available).sum()
-    }
-
-    /// The tags by which webhooks lead to a revision.
-    pub fn tags_of<'a>(&'a self, revision: &'a Revision) -> impl Iterator<Item = &'a str> {
-        self.flat_injectors
-            .iter()
-            .filter(move |injector| injector.revision == *revision)
-            .filter_map(|injector| injector.tag.as_deref())
-    }
-
-    /// The revision behind a tag; none when there is no such tag.
-    pub fn tag(&self, name: &str) -> Option<&Revision> {
-        let tagged = |injector: &&Injector| injector.tag.as_deref() == Some(name);
-        self.flat_injectors.iter().find(tagged).map(|injector| &injector.revision)
-    }
-
     fn set(&mut self, kind: Kind, key: Key, object: Object) {
         if kind != Kind::Pod {
             self.note(kind, &key);
@@ -311,7 +298,10 @@ impl Cluster {
             Object::Job(Some(cron_job)) => {
                 self.entry(&key.namespace).cron_jobs.insert(key.name, cron_job);
             }
-            Object::Job(None) => self.gone(kind, &key),
+            Object::Slice(Some(slice)) => {
+                self.entry(&key.namespace).slices.insert(key.name, slice);
+            }
+            Object::Job(None) | Object::Slice(None) => self.gone(kind, &key),
             Object::Injectors(injectors) => {
                 self.injectors.insert(key.name, injectors);
                 self.find_planes();
@@ -349,6 +339,9 @@ impl Cluster {
             Kind::Job => self.edit(&key.namespace, |namespace| {
                 namespace.cron_jobs.remove(&key.name);
             }),
+            Kind::Slice => self.edit(&key.namespace, |namespace| {
+                namespace.slices.remove(&key.name);
+            }),
             Kind::Injector => {
                 self.injectors.remove(&key.name);
                 self.find_planes();
@@ -365,7 +358,9 @@ impl Cluster {
     fn note(&mut self, kind: Kind, key: &Key) {
         match kind {
             Kind::Namespace => self.changed.namespace(&key.name),
-            Kind::Workload(_) | Kind::Pod | Kind::Job => self.changed.namespace(&key.namespace),
+            Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => {
+                self.changed.namespace(&key.namespace);
+            }
             Kind::Injector | Kind::Plane(_) => {}
         }
     }
@@ -378,6 +373,7 @@ impl Cluster {
                 Kind::Workload(kind) => namespace.workloads.retain(|key, _| key.kind != kind),
                 Kind::Pod => namespace.pods.clear(),
                 Kind::Job => namespace.cron_jobs.clear(),
+                Kind::Slice => namespace.slices.clear(),
                 Kind::Injector | Kind::Plane(_) => {}
             }
         }
@@ -386,7 +382,7 @@ impl Cluster {
             Kind::Workload(WorkloadKind::Deployment) => self.istiods.clear(),
             Kind::Injector => self.injectors.clear(),
             Kind::Plane(source) => self.declared.retain(|(of, _), _| *of != source),
-            Kind::Namespace | Kind::Workload(_) | Kind::Pod | Kind::Job => return,
+            Kind::Namespace | Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => return,
         }
         self.find_planes();
     }
@@ -495,6 +491,7 @@ impl Namespace {
             && self.workloads.is_empty()
             && self.pods.is_empty()
             && self.cron_jobs.is_empty()
+            && self.slices.is_empty()
     }
 }
 

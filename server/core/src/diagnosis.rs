@@ -3,6 +3,7 @@
 use crate::pod::Pod;
 use crate::problem::Code;
 use crate::workload::{Workload, WorkloadKey};
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// One look at a namespace: the reply to a call, as all its pods stood at one moment.
@@ -27,6 +28,19 @@ pub struct InspectedPod {
     pub trouble: Option<(Trouble, String)>,
     /// The revision of the template that it was made of; none for kinds without revisions.
     pub revision: Option<String>,
+    /// The container that has restarted last; none where none has.
+    pub restarted: Option<Restarted>,
+}
+
+/// A container that has restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restarted {
+    /// Its name.
+    pub container: String,
+    /// How often.
+    pub times: u32,
+    /// When it did so last; none where that is not told.
+    pub last: Option<Timestamp>,
 }
 
 /// What keeps a pod from being ready.

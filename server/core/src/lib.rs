@@ -12,6 +12,7 @@ pub mod diagnosis;
 pub mod election;
 pub mod estimate;
 pub mod eviction;
+pub mod headcount;
 pub mod injection;
 pub mod label;
 pub mod migration;

@@ -10,6 +10,7 @@ pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
 
+use crate::headcount::Headcount;
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
 use crate::problem::Problem;
@@ -129,6 +130,8 @@ pub struct Move {
     pub started: Option<Timestamp>,
     /// Whether this migration wrote the namespace's label or lock.
     pub relabelled: bool,
+    /// What the namespace had before it was touched.
+    pub headcount: Option<Headcount>,
     /// Workloads that were restarted, and in which attempt last.
     pub restarts: BTreeMap<WorkloadKey, u32>,
     /// Which pods may be evicted, by their controller as `kind/name`; decided before the first of
@@ -379,6 +382,7 @@ impl Move {
             since: now,
             started: None,
             relabelled: false,
+            headcount: None,
             restarts: BTreeMap::new(),
             evictions: BTreeMap::new(),
             cleared: BTreeMap::new(),

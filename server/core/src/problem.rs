@@ -119,6 +119,11 @@ codes! {
     /// A PodDisruptionBudget forbids the eviction of a pod.
     DisruptionBudget = "RS3013",
         "mend the pods that the budget counts, or raise what it allows, then retry";
+    /// A container of a new pod restarts now and then.
+    PodsRestart = "RS3014", "read the log of the container's last run, mend it, then retry or roll back";
+    /// A Service has fewer ready endpoints than before.
+    EndpointsMissing = "RS3015",
+        "compare the Service's selector with the pods' labels; a retry takes what is there then as enough";
     /// The controller of an Argo Rollout has not done the restart that it was asked for.
     RestartPending = "RS3020",
         "look whether the Rollouts controller runs, and at the budgets of its pods, then retry";

@@ -27,6 +27,9 @@ pub const SETTLE: Duration = Duration::from_secs(2);
 /// How long a verification that did not hold waits before it looks again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long a pod whose containers have restarted must run on before it counts as verified.
+pub const STEADY: Duration = Duration::from_mins(1);
+
 /// How long pods may outlive a controller that was deleted before they count as somebody else's.
 pub const STRAY: Duration = Duration::from_secs(30);
 

@@ -21,5 +21,6 @@ mod cases {
     mod stuck;
     mod trouble;
     mod truth;
+    mod verification;
     pub(crate) mod world;
 }

@@ -262,6 +262,9 @@ pub struct MoveRecord {
     /// Whether this migration wrote the namespace's label.
     #[serde(default)]
     pub relabelled: bool,
+    /// What the namespace had before it was touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headcount: Option<HeadcountRecord>,
     /// Workloads that were restarted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarts: Vec<RestartRecord>,
@@ -283,6 +286,18 @@ pub struct MoveRecord {
     /// What is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemRecord>,
+}
+
+/// What a namespace had before it was touched.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadcountRecord {
+    /// Ready endpoints by Service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<String, u32>,
+    /// Pods by controller, as `kind/name`; those of Jobs and of nobody under the empty name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pods: BTreeMap<String, u32>,
 }
 
 /// A restarted workload.

@@ -1,10 +1,11 @@
 //! One look at a namespace: its pods in full and its warning events, from lists that are no cache.
 
 use crate::kube::observe;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodStatus};
 use kube::api::{Api, ListParams};
 use kube::{Client, Error, ResourceExt};
-use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble, Warning};
+use revshift_core::diagnosis::{InspectedPod, Inspection, Restarted, Trouble, Warning};
 use std::time::Duration;
 
 /// At most so many pods or events are read in one page.
@@ -74,7 +75,34 @@ fn inspected(pod: &Pod) -> InspectedPod {
         ready,
         trouble: if ready { None } else { trouble(&status) },
         revision: pod.labels().get("controller-revision-hash").cloned(),
+        restarted: restarted(&status),
     }
+}
+
+/// The container that has restarted last. Init containers may try several times before the pod runs; only
+/// those that go on beside it count.
+fn restarted(status: &PodStatus) -> Option<Restarted> {
+    let running = |container: &&ContainerStatus| {
+        container.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    let beside = status.init_container_statuses.iter().flatten().filter(running);
+    let containers = beside.chain(status.container_statuses.iter().flatten());
+    let restarted = containers.filter(|container| container.restart_count > 0);
+    let told = restarted.map(|container| Restarted {
+        container: container.name.clone(),
+        times: u32::try_from(container.restart_count).unwrap_or_default(),
+        last: last_start(container),
+    });
+    // One that does not tell when counts as the last.
+    told.max_by_key(|one| (one.last.is_none(), one.last))
+}
+
+fn last_start(container: &ContainerStatus) -> Option<Timestamp> {
+    let running = container.state.as_ref().and_then(|state| state.running.as_ref());
+    let started = running.and_then(|running| running.started_at.as_ref());
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let ended = ended.and_then(|ended| ended.finished_at.as_ref());
+    started.or(ended).map(|time| time.0)
 }
 
 fn trouble(status: &PodStatus) -> Option<(Trouble, String)> {
@@ -125,4 +153,34 @@ fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<(&'a str, &'a str)
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((condition.status.as_str(), condition.message.as_deref().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_container_that_restarted_last_is_named() {
+        let container = |name: &str, restarts: u32, since: &str| {
+            json!({
+                "name": name, "image": "", "imageID": "", "ready": true, "restartCount": restarts,
+                "state": { "running": { "startedAt": since } },
+            })
+        };
+        let mut init = container("init", 9, "2026-01-01T00:09:00Z");
+        init["state"] = json!({ "terminated": { "exitCode": 0 } });
+        let status = serde_json::from_value(json!({
+            "initContainerStatuses": [init, container("proxy", 1, "2026-01-01T00:01:00Z")],
+            "containerStatuses": [
+                container("app", 2, "2026-01-01T00:02:00Z"),
+                container("log", 0, "2026-01-01T00:03:00Z"),
+            ],
+        }))
+        .unwrap();
+        let last = restarted(&status).unwrap();
+        assert_eq!((last.container.as_str(), last.times), ("app", 2));
+        assert_eq!(last.last, "2026-01-01T00:02:00Z".parse().ok());
+        assert_eq!(restarted(&PodStatus::default()), None);
+    }
 }

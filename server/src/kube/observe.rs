@@ -1,6 +1,8 @@
 //! Kubernetes objects to what core observes; missing fields become their documented defaults, so
 //! nothing that a cluster holds can make this fail.
 
+pub mod endpoints;
+
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{

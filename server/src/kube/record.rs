@@ -2,10 +2,11 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ApprovalRecord, ClearedRecord, ControlRecord, EvictionsRecord, LabelRecord,
-    LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord, RestartRecord,
-    TakenBackRecord,
+    self, ApprovalRecord, ClearedRecord, ControlRecord, EvictionsRecord, HeadcountRecord,
+    LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord,
+    RestartRecord, TakenBackRecord,
 };
+use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
     Approval, Cleared, Control, Ended, Evictions, Leftover, LeftoverReason, Migration,
@@ -147,6 +148,10 @@ pub fn moves(shard: &MigrationShard, spec: &crd::MigrationSpec) -> Result<Vec<Mo
             m.since = record.since;
             m.started = record.started;
             m.relabelled = record.relabelled;
+            m.headcount = record.headcount.as_ref().map(|record| Headcount {
+                endpoints: record.endpoints.clone(),
+                pods: record.pods.clone(),
+            });
             m.restarts = record.restarts.iter().filter_map(restart).collect();
             m.evictions = record.evictions.iter().map(evictions).collect();
             m.cleared = record.cleared.iter().map(cleared).collect();
@@ -193,6 +198,10 @@ fn record(m: &Move) -> MoveRecord {
         since: m.since,
         started: m.started,
         relabelled: m.relabelled,
+        headcount: m.headcount.as_ref().map(|headcount| HeadcountRecord {
+            endpoints: headcount.endpoints.clone(),
+            pods: headcount.pods.clone(),
+        }),
         restarts: m
             .restarts
             .iter()

@@ -10,6 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
@@ -102,6 +103,7 @@ pub async fn run(client: Client, sender: Sender, seed: u64) {
     ));
     watches.spawn(cluster::<PartialObjectMeta<Pod>>(b, Kind::Pod, &unfinished, observe::pod));
     watches.spawn(cluster::<PartialObjectMeta<Job>>(b, Kind::Job, &everything, observe::job));
+    watches.spawn(cluster::<EndpointSlice>(b, Kind::Slice, &everything, observe::endpoints::slice));
     watches.spawn(optional(base.clone()));
     while watches.join_next().await.is_some() {}
 }

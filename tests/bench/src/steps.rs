@@ -222,6 +222,7 @@ fn beginning(fixture: &Fixture, shards: Vec<MigrationShard>) -> Result<Vec<Obser
         listed(Kind::Workload(WorkloadKind::StatefulSet), Vec::new()),
         listed(Kind::Workload(WorkloadKind::DaemonSet), Vec::new()),
         listed(Kind::Job, Vec::new()),
+        listed(Kind::Slice, Vec::new()),
         listed(
             Kind::Injector,
             converted::<MutatingWebhookConfiguration>(fixture, PATHS[3], observe::injectors)?,

@@ -5,6 +5,26 @@ use crate::injection::Injector;
 use crate::plane::{Plane, Planes, Revision, Source};
 
 impl Cluster {
+    /// Available replicas of the istiods of a revision that run in this cluster.
+    pub fn istiod_replicas(&self, revision: &Revision) -> u32 {
+        let of = self.istiods.values().filter(|istiod| istiod.revision == *revision);
+        of.map(|istiod| istiod.available).sum()
+    }
+
+    /// The tags by which webhooks lead to a revision.
+    pub fn tags_of<'a>(&'a self, revision: &'a Revision) -> impl Iterator<Item = &'a str> {
+        self.flat_injectors
+            .iter()
+            .filter(move |injector| injector.revision == *revision)
+            .filter_map(|injector| injector.tag.as_deref())
+    }
+
+    /// The revision behind a tag; none when there is no such tag.
+    pub fn tag(&self, name: &str) -> Option<&Revision> {
+        let tagged = |injector: &&Injector| injector.tag.as_deref() == Some(name);
+        self.flat_injectors.iter().find(tagged).map(|injector| &injector.revision)
+    }
+
     /// A resource of Calisti or Sail stands for its revision; otherwise an istiod Deployment or,
     /// where istiod runs elsewhere, its webhook.
     pub(super) fn find_planes(&mut self) {

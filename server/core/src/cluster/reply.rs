@@ -91,7 +91,7 @@ impl Cluster {
                 let workload = WorkloadKey { kind, name: key.name.clone() };
                 namespace.workloads.get(&workload).map(|workload| &workload.uid)
             }
-            Kind::Pod | Kind::Job | Kind::Injector | Kind::Plane(_) => None,
+            Kind::Pod | Kind::Job | Kind::Slice | Kind::Injector | Kind::Plane(_) => None,
         };
         if let Some(uid) = uid.cloned() {
             if self.deleted.len() == BURIED {
@@ -108,6 +108,10 @@ fn identity(object: &Object) -> Option<(&str, &str)> {
     match object {
         Object::Namespace(meta) => Some((&meta.uid, &meta.resource_version)),
         Object::Workload(workload, _) => Some((&workload.uid, &workload.resource_version)),
-        Object::Pod(_) | Object::Job(_) | Object::Injectors(_) | Object::Plane(_) => None,
+        Object::Pod(_)
+        | Object::Job(_)
+        | Object::Slice(_)
+        | Object::Injectors(_)
+        | Object::Plane(_) => None,
     }
 }

@@ -3,6 +3,7 @@
 use super::eviction::Subject;
 use super::{Call, Facts, Next, Order, SETTLE, Scratch, rollout_labels};
 use crate::cluster::{Lock, Namespace, NamespaceMeta};
+use crate::headcount::Headcount;
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
 use crate::migration::{MigrationSpec, Move, MoveState, Skip};
@@ -64,7 +65,12 @@ impl<'a> Step<'a> {
         if there && finished && goal.strangers().is_empty() {
             return self.enter(MoveState::Skipped(Skip::Unneeded));
         }
-        self.enter(MoveState::Relabeling)
+        let mut next = self.m.enter(MoveState::Relabeling, self.facts.wall);
+        // What an earlier attempt has left is no measure.
+        if next.headcount.is_none() || !self.ours() {
+            next.headcount = Some(Headcount::of(self.namespace));
+        }
+        commit(next)
     }
 
     pub(super) fn relabel(&self, scratch: &mut Scratch) -> Next {

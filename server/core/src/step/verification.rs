@@ -2,12 +2,15 @@
 
 use super::eviction::Subject;
 use super::passage::{Step, commit, sooner};
-use super::{LOOK_AGAIN, Next, Scratch};
+use super::{LOOK_AGAIN, Next, STEADY, Scratch};
 use crate::cluster::Controller;
-use crate::diagnosis::{InspectedPod, Inspection};
+use crate::diagnosis::{InspectedPod, Inspection, Restarted};
+use crate::headcount::Shortfall;
 use crate::migration::MoveState;
+use crate::problem::Code;
 use crate::rollout::{Goal, Verdict};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 impl<'a> Step<'a> {
     pub(super) fn verify(&self, scratch: &mut Scratch) -> Next {
@@ -34,11 +37,17 @@ impl<'a> Step<'a> {
         if !waiting.is_empty() {
             return self.await_rollouts(&goal, &waiting, scratch);
         }
+        if let Some(short) = self.m.headcount.as_ref().and_then(|it| it.shortfall(self.namespace)) {
+            return self.await_endpoints(&goal, &short, scratch);
+        }
         let Some(look) = &scratch.inspection else {
             return self.inspect(scratch);
         };
         match self.unverified(&goal, look) {
-            None => self.moved(&goal),
+            None => match self.unsteady(&goal, look) {
+                None => self.moved(&goal),
+                Some(found) => self.await_steadiness(&goal, found, scratch),
+            },
             Some(subject) => {
                 let due = look.at + LOOK_AGAIN;
                 match self.await_rollouts(&goal, &[subject], scratch) {
@@ -52,6 +61,54 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// EndpointSlices follow their pods a little later; a Service that no pod fits any more never gets
+    /// its endpoints back.
+    fn await_endpoints(&self, goal: &Goal<'a>, short: &Shortfall, scratch: &mut Scratch) -> Next {
+        let deadline = self.idle_since(goal, scratch) + self.order.spec.rollout_timeout;
+        if self.facts.elapsed < deadline {
+            return Next::Wait(Some(deadline));
+        }
+        let Shortfall { service, before, now } = short;
+        let message = format!("it had {before} ready endpoints before the move, and has {now} now");
+        self.fail(Code::EndpointsMissing, self.within(&format!("Service/{service}")), message)
+    }
+
+    /// A pod that is ready, but has restarted just now, is looked at again once it has run for long enough.
+    fn await_steadiness(
+        &self,
+        goal: &Goal<'a>,
+        (pod, restarted, again): (String, Restarted, Duration),
+        scratch: &mut Scratch,
+    ) -> Next {
+        let deadline = self.idle_since(goal, scratch) + self.order.spec.rollout_timeout;
+        if self.facts.elapsed >= deadline {
+            let Restarted { container, times, .. } = restarted;
+            let message = format!("container `{container}` has restarted {times} times");
+            let object = self.within(&format!("Pod/{pod}"));
+            return self.fail(Code::PodsRestart, object, message);
+        }
+        if self.facts.elapsed < again { Next::Wait(Some(again)) } else { self.inspect(scratch) }
+    }
+
+    /// The first pod that had not run for long enough, at the time of the look, since a container of it
+    /// restarted; and when it will have.
+    fn unsteady(
+        &self,
+        goal: &Goal<'a>,
+        look: &Inspection,
+    ) -> Option<(String, Restarted, Duration)> {
+        let steady = STEADY.min(self.order.spec.rollout_timeout / 2);
+        let since = self.facts.elapsed.saturating_sub(look.at);
+        look.pods.iter().filter(|pod| goal.on_target(&pod.pod)).find_map(|pod| {
+            let restarted = pod.restarted.as_ref()?;
+            let age = restarted.last.map(|last| self.facts.wall.duration_since(last));
+            let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+            let missing = steady.checked_sub(age.saturating_sub(since))?;
+            let again = look.at + missing.max(LOOK_AGAIN);
+            (!missing.is_zero()).then(|| (pod.pod.name.clone(), restarted.clone(), again))
+        })
+    }
+
     /// Whatever came off the target after the restarts is seen to like before.
     fn back(&self, scratch: &mut Scratch) -> Next {
         *scratch = Scratch::default();
@@ -60,7 +117,8 @@ impl<'a> Step<'a> {
 
     fn moved(&self, goal: &Goal<'a>) -> Next {
         let mut next = self.m.enter(MoveState::Moved(goal.leftovers()), self.facts.wall);
-        // Which pods were to go is of no use any more, and long.
+        // Which pods were to go, and what was there before, is of no use any more, and long.
+        next.headcount = None;
         for evictions in next.evictions.values_mut() {
             evictions.planned.clear();
         }

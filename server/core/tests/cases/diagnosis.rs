@@ -16,6 +16,7 @@ fn troubled(suffix: &str, trouble: Option<(Trouble, &str)>) -> InspectedPod {
         pod: deployed("web", "bbb", suffix, Injected::By(rev(NEW))),
         ready: trouble.is_none(),
         revision: None,
+        restarted: None,
         trouble: trouble.map(|(trouble, message)| (trouble, message.to_owned())),
     }
 }

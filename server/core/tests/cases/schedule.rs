@@ -120,6 +120,7 @@ impl Engine {
                     ready: real.ready,
                     trouble: None,
                     revision: None,
+                    restarted: None,
                 });
                 self.scratch.inspection = Some(Inspection {
                     at: self.elapsed,

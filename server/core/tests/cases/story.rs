@@ -147,6 +147,7 @@ impl Story {
             trouble: (!ready(pod))
                 .then(|| (Trouble::ImagePull, "Back-off pulling image".to_owned())),
             revision: revision(pod),
+            restarted: None,
         });
         self.scratch.inspection =
             Some(Inspection { at: self.elapsed, pods: pods.collect(), warnings: Vec::new() });
