@@ -23,6 +23,7 @@ use revshift_core::workload::{
     Complaints, InPlace, Obstacle, Role, Workload, WorkloadKey, WorkloadKind,
 };
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// The key of an object.
@@ -464,7 +465,8 @@ fn selector(selector: Option<&LabelSelector>) -> Selector {
     Selector { requirements: equal.chain(expressions).collect() }
 }
 
-/// The field manager that wrote the field at `path` last.
+/// The field manager that wrote the field at `path` last. Times are in seconds: of several that wrote
+/// in the same one, whoever owns least is the last, as the one who made the object owns the rest of it.
 fn manager(meta: &ObjectMeta, path: &[&str]) -> Option<String> {
     let owns =
         |fields: &Value| path.iter().try_fold(fields, |fields, step| fields.get(step)).is_some();
@@ -472,8 +474,15 @@ fn manager(meta: &ObjectMeta, path: &[&str]) -> Option<String> {
         .iter()
         .flatten()
         .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)))
-        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .max_by_key(|entry| {
+            let owned = entry.fields_v1.as_ref().map_or(0, |fields| leaves(&fields.0));
+            (entry.time.as_ref().map(|time| time.0), Reverse(owned))
+        })
         .and_then(|entry| entry.manager.clone())
+}
+
+fn leaves(fields: &Value) -> usize {
+    fields.as_object().map_or(0, |map| map.values().map(leaves).sum::<usize>().max(1))
 }
 
 fn created(meta: &ObjectMeta) -> Option<Timestamp> {

@@ -351,6 +351,23 @@ fn the_manager_of_a_label_is_the_one_who_wrote_it_last() {
 }
 
 #[test]
+fn of_managers_in_one_second_the_one_who_owns_least_wrote_last() {
+    let time = "2026-01-02T00:00:00Z";
+    let all = json!({ "f:istio.io/rev": {}, "f:team": {}, "f:kubernetes.io/metadata.name": {} });
+    let made = json!({ "manager": "helm", "time": time, "operation": "Update",
+        "fieldsV1": { "f:metadata": { "f:labels": all } } });
+    let edited = json!({ "manager": "kubectl-label", "time": time, "operation": "Update",
+        "fieldsV1": { "f:metadata": { "f:labels": { "f:istio.io/rev": {} } } } });
+    for entries in [json!([made, edited]), json!([edited, made])] {
+        let object = json!({ "metadata": { "name": "shop", "managedFields": entries } });
+        let Object::Namespace(meta) = namespace(&from_value(object).unwrap()) else {
+            panic!("no namespace");
+        };
+        assert_eq!(meta.label_manager.as_deref(), Some("kubectl-label"));
+    }
+}
+
+#[test]
 fn a_lock_that_cannot_be_read_is_nobodys() {
     assert_eq!(read_lock(r#"{"migration":"m-1","attempt":2}"#).migration, "m-1");
     assert_eq!(read_lock("nonsense").migration, "");
