@@ -94,6 +94,18 @@ pub(crate) fn header(hash: &str) -> proto::PlanHeader {
         entries: 1,
         waits_for: vec![],
         waves: 1,
+        budgets: Some(proto::Budgets {
+            namespaces: 32,
+            workloads: 1,
+            pods: 500,
+            pods_per_second: 30,
+            pods_per_second_rule: "as configured".into(),
+        }),
+        estimate: Some(proto::Estimate {
+            expected: Some(pbjson_types::Duration { seconds: 64, nanos: 0 }),
+            lower_bound: Some(pbjson_types::Duration { seconds: 62, nanos: 0 }),
+            assumptions: vec!["each pod takes 20 s".into()],
+        }),
         ..Default::default()
     }
 }

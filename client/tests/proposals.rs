@@ -20,6 +20,10 @@ const PLAN: &str = "
         rollout timeout: 1h30m
         WARNING RS1201 Namespace/smm-demo: has one replica
           remedy: scale it up
+        budgets, over all migrations: 32 namespaces, 1 workload, 500 pods at once
+        restarts begin at 30 pods a second: as configured
+        estimated duration: 1m4s, at least 1m2s
+          each pod takes 20 s
 
         smm-demo
           label istio-injection: enabled -> (not set)

@@ -49,6 +49,10 @@ pub struct Planned {
     pub plan: Plan,
     /// Ids of unfinished migrations of its namespaces.
     pub waits_for: BTreeSet<String>,
+    /// What this replica would let be under way at once.
+    pub budgets: Budgets,
+    /// Pods a second that may begin towards its target, and how that comes about.
+    pub rate: (u32, String),
 }
 
 /// What identifies a creation.
@@ -87,8 +91,15 @@ impl Control {
         let state = self.ready()?;
         let request = request.sparing(&self.home);
         let plan = plan::plan(&state.cluster, &request)?;
+        Ok(self.planned(&state, plan))
+    }
+
+    fn planned(&self, state: &State, plan: Plan) -> Planned {
         let waits_for = waits_for(&state.migrations, &plan);
-        Ok(Planned { plan, waits_for })
+        let budgets = self.budgets();
+        let (cluster, target) = (&state.cluster, &plan.target);
+        let rate = (budgets.rate(cluster, target), budgets.rate_rule(cluster, target));
+        Planned { plan, waits_for, budgets, rate }
     }
 
     /// Stores the migration for `request`, if its plan still has the hash on the ticket.
@@ -156,8 +167,7 @@ impl Control {
         let stored = self.stored(&self.read(id).await?)?;
         let state = self.ready()?;
         let plan = rollback::rollback(&state.cluster, &stored.migration, request)?;
-        let waits_for = waits_for(&state.migrations, &plan);
-        Ok(Planned { plan, waits_for })
+        Ok(self.planned(&state, plan))
     }
 
     /// Stores that rollback, if its plan still has the hash on the ticket.

@@ -6,6 +6,7 @@ use super::{
     wording,
 };
 use crate::plan::Plan;
+use revshift_proto::v1 as proto;
 
 /// A plan of more namespaces is shown by its waves, unless details are asked for.
 const MOST_DETAILED: usize = 20;
@@ -45,6 +46,7 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     if !on_failure.is_empty() {
         lines.push(format!("on failure: {on_failure}"));
     }
+    lines.extend(pace(header));
     if plan.entries.len() > MOST_DETAILED && !detailed {
         lines.push(String::new());
         lines.extend(waves(plan).render(true, color).lines().map(str::to_owned));
@@ -76,6 +78,28 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+/// How much may be under way at once, and how long that makes it.
+fn pace(header: &proto::PlanHeader) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(it) = &header.budgets {
+        lines.push(format!(
+            "budgets, over all migrations: {}, {}, {} at once",
+            wording::count(it.namespaces, "namespace"),
+            wording::count(it.workloads, "workload"),
+            wording::count(it.pods, "pod"),
+        ));
+        let (rate, rule) = (it.pods_per_second, style::one_line(&it.pods_per_second_rule));
+        lines.push(format!("restarts begin at {} a second: {rule}", wording::count(rate, "pod")));
+    }
+    if let Some(it) = &header.estimate {
+        let expected = wording::duration(it.expected.as_ref());
+        let least = wording::duration(it.lower_bound.as_ref());
+        lines.push(format!("estimated duration: {expected}, at least {least}"));
+        lines.extend(it.assumptions.iter().map(|it| format!("  {}", style::one_line(it))));
+    }
+    lines
+}
+
 /// One row a wave.
 fn waves(plan: &Plan) -> Table {
     let mut table =
@@ -98,7 +122,7 @@ fn waves(plan: &Plan) -> Table {
     table
 }
 
-fn workloads(workloads: &[revshift_proto::v1::PlanWorkload]) -> Table {
+fn workloads(workloads: &[proto::PlanWorkload]) -> Table {
     let mut table = Table::new(&["KIND", "NAME", "REPLICAS", "PODS TO MOVE", "ACTION", "WHY"]);
     for it in workloads {
         table.row(vec![

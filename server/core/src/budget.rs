@@ -3,8 +3,9 @@
 //! They belong to the server, not to a migration, and are counted from what the cluster shows, so
 //! they hold across fail-over.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Istiod};
 use crate::migration::{Migration, Move, MoveState};
+use crate::plane::Revision;
 use crate::rollout::{Goal, Verdict};
 use crate::workload::Workload;
 use std::collections::BTreeMap;
@@ -23,9 +24,11 @@ pub struct Budgets {
     pub pods_per_second: Option<u32>,
 }
 
-/// New proxies that one replica of istiod takes a second without effort, where nothing is configured
-/// (istiod's own limit for new streams is 15 and 5 more a core).
+/// New proxies that one replica of istiod takes a second, and how many more for each of its cores, up
+/// to the most: istiod's own limit for new streams (`PILOT_MAX_REQUESTS_PER_SECOND`).
 const PODS_PER_ISTIOD: u32 = 15;
+const PODS_PER_CORE: u32 = 5;
+const MOST_PER_ISTIOD: u32 = 100;
 
 impl Default for Budgets {
     fn default() -> Self {
@@ -67,10 +70,46 @@ impl Budgets {
         }
     }
 
-    /// Pods a second whose restart may begin towards a plane of so many istiod replicas.
-    pub fn rate(&self, istiods: u32) -> u32 {
-        self.pods_per_second.unwrap_or_else(|| PODS_PER_ISTIOD.saturating_mul(istiods.max(1)))
+    /// Pods a second whose restart may begin towards a plane: as configured, or what its available
+    /// istiods take; a plane without any in this cluster counts as one replica of unknown size.
+    pub fn rate(&self, cluster: &Cluster, target: &Revision) -> u32 {
+        self.pods_per_second.unwrap_or_else(|| {
+            let taken =
+                cluster.istiods_of(target).map(|it| it.available.saturating_mul(intake(it)));
+            taken.fold(0, u32::saturating_add).max(PODS_PER_ISTIOD)
+        })
     }
+
+    /// How that rate comes about, in words.
+    pub fn rate_rule(&self, cluster: &Cluster, target: &Revision) -> String {
+        if self.pods_per_second.is_some() {
+            return "as configured".to_owned();
+        }
+        let available = cluster.istiods_of(target).filter(|istiod| istiod.available > 0);
+        let told: Vec<String> = available
+            .map(|istiod| {
+                let (replicas, cores, intake) = (istiod.available, istiod.cores, intake(istiod));
+                let of = match cores {
+                    0 => "less than a core or unknown size".to_owned(),
+                    1 => "1 core".to_owned(),
+                    cores => format!("{cores} cores"),
+                };
+                let plural = if replicas == 1 { "" } else { "s" };
+                format!("{intake} for each of {replicas} istiod replica{plural} of {of}")
+            })
+            .collect();
+        if told.is_empty() {
+            return "as for one istiod of unknown size, since none is available in this cluster"
+                .to_owned();
+        }
+        told.join(", ")
+    }
+}
+
+/// What one replica takes a second.
+fn intake(istiod: &Istiod) -> u32 {
+    let more = istiod.cores.saturating_mul(PODS_PER_CORE);
+    PODS_PER_ISTIOD.saturating_add(more).min(MOST_PER_ISTIOD)
 }
 
 impl Room {

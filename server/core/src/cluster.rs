@@ -95,6 +95,8 @@ pub struct Istiod {
     pub available: u32,
     /// Replicas asked for.
     pub desired: u32,
+    /// Whole cores of a replica, by its limit or else its request; 0 when less or unknown.
+    pub cores: u32,
     /// When it was created.
     pub created: Option<jiff::Timestamp>,
 }

@@ -9,6 +9,7 @@ mod cases {
     mod command;
     mod diagnosis;
     mod election;
+    mod estimate;
     mod eviction;
     mod injection;
     mod plan;

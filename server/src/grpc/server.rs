@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status};
 fn budgets(budgets: Budgets) -> proto::Budgets {
     let Budgets { namespaces, workloads, pods, pods_per_second } = budgets;
     let pods_per_second = pods_per_second.unwrap_or_default();
-    proto::Budgets { namespaces, workloads, pods, pods_per_second }
+    let pods_per_second_rule = String::new();
+    proto::Budgets { namespaces, workloads, pods, pods_per_second, pods_per_second_rule }
 }
 
 #[tonic::async_trait]

@@ -2,6 +2,7 @@
 //! nothing that a cluster holds can make this fail.
 
 pub mod endpoints;
+mod istiod;
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -14,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
-use revshift_core::cluster::{Istiod, Key, Lock, NamespaceMeta, Object};
+use revshift_core::cluster::{Key, Lock, NamespaceMeta, Object};
 use revshift_core::injection::Injector;
 use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
 use revshift_core::plane::{Plane, Revision, Source};
@@ -75,7 +76,7 @@ pub fn deployment(object: &Deployment) -> Object {
             status.observed_generation,
         )
     };
-    let istiod = istiod(object, &workload);
+    let istiod = istiod::istiod(object, &workload);
     Object::Workload(Box::new(workload), istiod)
 }
 
@@ -421,25 +422,6 @@ fn rollout_complaints(status: &Value) -> Complaints {
     // What is not valid is not acted upon at all.
     let creation = find("ReplicaFailure", "True").or_else(|| find("InvalidSpec", "True"));
     Complaints { late: late.map(message), creation: creation.map(message) }
-}
-
-fn istiod(object: &Deployment, workload: &Workload) -> Option<Istiod> {
-    let labels = object.labels();
-    let revision = labels.get(label::REVISION)?;
-    if labels.get("app").map(String::as_str) != Some("istiod") {
-        return None;
-    }
-    let pod = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let image = pod.and_then(|pod| pod.containers.first()).and_then(|c| c.image.as_deref());
-    let tag = image.and_then(|image| image.rsplit('/').next()?.split('@').next()?.split_once(':'));
-    let version = tag.map(|(_, tag)| tag.trim_end_matches("-distroless").to_owned());
-    Some(Istiod {
-        revision: Revision(revision.clone()),
-        version: version.unwrap_or_default(),
-        available: workload.available,
-        desired: workload.desired,
-        created: created(&object.metadata),
-    })
 }
 
 fn selector(selector: Option<&LabelSelector>) -> Selector {

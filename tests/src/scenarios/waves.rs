@@ -29,7 +29,14 @@ pub(crate) async fn a_rule_moves_in_waves(bed: &dyn Bed) -> Result<()> {
         Ok(plan)
     })
     .await?;
-    for word in ["wave 0\nteam-a", "wave 1, after an approval\nteam-b"] {
+    for word in [
+        "wave 0\nteam-a",
+        "wave 1, after an approval\nteam-b",
+        "budgets, over all migrations:",
+        "a second: ",
+        "estimated duration: ",
+        "how long 1 wave waits for an approval",
+    ] {
         ensure!(plan.contains(word), "no {word:?} in {plan}");
     }
     ensure!(!plan.contains("stranger"), "{plan}");

@@ -5,10 +5,9 @@ use crate::injection::Injector;
 use crate::plane::{Plane, Planes, Revision, Source};
 
 impl Cluster {
-    /// Available replicas of the istiods of a revision that run in this cluster.
-    pub fn istiod_replicas(&self, revision: &Revision) -> u32 {
-        let of = self.istiods.values().filter(|istiod| istiod.revision == *revision);
-        of.map(|istiod| istiod.available).sum()
+    /// The istiods of a revision that run in this cluster.
+    pub fn istiods_of(&self, revision: &Revision) -> impl Iterator<Item = &Istiod> {
+        self.istiods.values().filter(move |istiod| istiod.revision == *revision)
     }
 
     /// The tags by which webhooks lead to a revision.

@@ -57,7 +57,7 @@ impl Pace {
     pub(super) fn room(&mut self, place: &Place, cluster: &Cluster, target: &Revision) -> Room {
         let doubtful = self.restarts.get(place).map(Restarts::doubtful).unwrap_or_default();
         let load = self.load.less(doubtful);
-        let rate = self.budgets.rate(cluster.istiod_replicas(target));
+        let rate = self.budgets.rate(cluster, target);
         let began = self.began;
         let bucket = self.buckets.entry(target.clone()).or_insert_with(|| Bucket::empty(began));
         let level = bucket.refill(rate, self.now);
@@ -66,7 +66,7 @@ impl Pace {
 
     /// When the rate of a plane lets something begin again, if it does not now.
     pub(super) fn ready(&self, cluster: &Cluster, target: &Revision) -> Option<Duration> {
-        let rate = self.budgets.rate(cluster.istiod_replicas(target));
+        let rate = self.budgets.rate(cluster, target);
         let ready = self.buckets.get(target)?.ready(rate);
         (ready > self.now).then_some(ready)
     }

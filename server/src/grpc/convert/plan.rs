@@ -4,14 +4,14 @@ use super::duration;
 use super::migration::{leftover, migration, on_failure};
 use crate::control::Planned;
 use crate::published::Stored;
+use revshift_core::estimate;
 use revshift_core::plan::{Entry, Finding, Method, Plan, PlannedWorkload, Severity};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::plan_migration_response::Part;
-use std::collections::BTreeSet;
 
 /// The parts of a plan in the order in which they are sent.
 pub(crate) fn parts(planned: Planned) -> impl Iterator<Item = proto::PlanMigrationResponse> {
-    let header = header(&planned.plan, &planned.waits_for);
+    let header = header(&planned);
     let Plan { entries, findings, .. } = planned.plan;
     std::iter::once(Part::Header(header))
         .chain(findings.into_iter().map(|found| Part::Finding(finding(found))))
@@ -23,7 +23,7 @@ pub(crate) fn parts(planned: Planned) -> impl Iterator<Item = proto::PlanMigrati
 pub(crate) fn rollback(planned: Planned) -> proto::RollbackMigrationResponse {
     proto::RollbackMigrationResponse {
         migration: None,
-        plan: Some(header(&planned.plan, &planned.waits_for)),
+        plan: Some(header(&planned)),
         entries: planned.plan.entries.into_iter().map(entry).collect(),
     }
 }
@@ -44,6 +44,8 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         allow_downtime: migration.allow_downtime,
         force: migration.force,
         on_failure: migration.on_failure,
+        budgets: None,
+        estimate: None,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -58,7 +60,9 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
     proto::RollbackMigrationResponse { migration: Some(migration), plan: Some(plan), entries }
 }
 
-fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
+fn header(planned: &Planned) -> proto::PlanHeader {
+    let Planned { plan, waits_for, budgets, rate: (rate, rule) } = planned;
+    let estimate = estimate::estimate(plan, budgets, *rate);
     proto::PlanHeader {
         plan_hash: plan.hash(),
         source: plan.source.to_string(),
@@ -72,6 +76,18 @@ fn header(plan: &Plan, waits_for: &BTreeSet<String>) -> proto::PlanHeader {
         allow_downtime: plan.allow_downtime,
         force: plan.force,
         on_failure: on_failure(plan.on_failure).into(),
+        budgets: Some(proto::Budgets {
+            namespaces: budgets.namespaces,
+            workloads: budgets.workloads,
+            pods: budgets.pods,
+            pods_per_second: *rate,
+            pods_per_second_rule: rule.clone(),
+        }),
+        estimate: Some(proto::Estimate {
+            expected: Some(duration(estimate.expected)),
+            lower_bound: Some(duration(estimate.lower_bound)),
+            assumptions: estimate.assumptions,
+        }),
     }
 }
 
