@@ -241,7 +241,13 @@ async fn versions_of_client_and_server() {
         leader: "pod-b".into(),
         ready: true,
         budgets: None,
+        slowed: String::new(),
     };
+    let slowed = proto::GetServerResponse { slowed: "2.0 calls".into(), ..answer.clone() };
+    let end = revshift("version").at(&Fake::default().answer(slowed)).run().await;
+    let told =
+        "client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\nslowed down to 2.0 calls\n";
+    end.is(Done).printed(told);
     let end = revshift("version").at(&Fake::default().answer(answer)).run().await;
     end.is(Done).printed("client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\n");
 }

@@ -271,7 +271,8 @@ impl Control {
         let mut all = self.published.read().migrations.clone();
         all.insert(migration.id.clone(), migration.clone());
         let waiting_for = admission::waits(&all).remove(&migration.id).unwrap_or_default();
-        Ok(Stored { uid: live.object.uid().unwrap_or_default(), migration, waiting_for })
+        let (uid, slowed) = (live.object.uid().unwrap_or_default(), None);
+        Ok(Stored { uid, migration, waiting_for, slowed })
     }
 
     fn ready(&self) -> Result<RwLockReadGuard<'_, State>, Failure> {

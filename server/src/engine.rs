@@ -180,6 +180,7 @@ impl Engine {
         let leadership = self.parts.leadership.borrow().clone();
         self.wake = None;
         let Some(leadership) = leadership.filter(|l| Instant::now() < l.valid_until) else {
+            state.slowed = None;
             if self.acting.take().is_some() {
                 self.tasks.abort_all();
             }
@@ -194,6 +195,7 @@ impl Engine {
         }
         if let Some(acting) = &mut self.acting {
             self.wake = acting.act(state, &self.records, &self.parts, &mut self.tasks);
+            state.slowed = acting.slowed().cloned();
         }
     }
 }

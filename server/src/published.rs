@@ -4,6 +4,7 @@
 
 use revshift_core::admission::Waits;
 use revshift_core::cluster::Cluster;
+use revshift_core::limiter::Slowed;
 use revshift_core::migration::{Migration, MigrationState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -22,6 +23,8 @@ pub struct State {
     pub uids: BTreeMap<String, String>,
     /// Identity of the replica that acts; none while nobody does.
     pub leader: Option<String>,
+    /// Why this replica makes its calls slower than it might; none while it does not, or does not act.
+    pub slowed: Option<Slowed>,
     /// Whether everything that is watched was listed once.
     pub ready: bool,
     /// Whether the cluster serves revshift's own resources.
@@ -44,6 +47,8 @@ pub struct Stored {
     pub migration: Migration,
     /// Unfinished migrations that it waits for.
     pub waiting_for: BTreeSet<String>,
+    /// Why this replica makes its calls slower than it might; none while it does not.
+    pub slowed: Option<String>,
 }
 
 impl Published {
@@ -80,7 +85,9 @@ impl State {
     pub fn find(&self, id: &str) -> Option<Stored> {
         let migration = self.migrations.get(id)?.clone();
         let waiting_for = self.waits.of(id);
-        Some(Stored { uid: self.uids.get(id).cloned().unwrap_or_default(), migration, waiting_for })
+        let uid = self.uids.get(id).cloned().unwrap_or_default();
+        let slowed = self.slowed.as_ref().map(Slowed::why);
+        Some(Stored { uid, migration, waiting_for, slowed })
     }
 }
 

@@ -4,7 +4,7 @@ use revshift_proto::v1 as proto;
 use serde::Serialize;
 use tonic::Response;
 
-use crate::{ExitStatus, args::Format, connect, context::Context, failure::Failure};
+use crate::{ExitStatus, args::Format, connect, context::Context, failure::Failure, output::style};
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
 
@@ -55,5 +55,9 @@ fn line(server: &proto::GetServerResponse) -> String {
         leader => format!("led by {leader}"),
     };
     let ready = if server.ready { "ready" } else { "not ready" };
-    format!("server {} ({}, {ready}, {leader})\n", server.version, server.identity)
+    let mut line = format!("server {} ({}, {ready}, {leader})\n", server.version, server.identity);
+    if !server.slowed.is_empty() {
+        line += &format!("slowed down to {}\n", style::one_line(&server.slowed));
+    }
+    line
 }

@@ -15,6 +15,7 @@ pub mod eviction;
 pub mod headcount;
 pub mod injection;
 pub mod label;
+pub mod limiter;
 pub mod migration;
 pub mod plan;
 pub mod plane;

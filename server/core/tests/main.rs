@@ -12,6 +12,7 @@ mod cases {
     mod estimate;
     mod eviction;
     mod injection;
+    mod limiter;
     mod plan;
     mod recourse;
     mod rollback;

@@ -19,6 +19,7 @@ use crate::published::State;
 use due::Due;
 use notice::Looked;
 use pace::Pace;
+use revshift_core::limiter::{Limiter, Slowed};
 use revshift_core::migration::Move;
 use revshift_core::step::{self, Scratch, Withheld};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,9 @@ pub(crate) struct Acting {
     /// When the records of a migration were stored last.
     committed: BTreeMap<String, Duration>,
     pace: Pace,
+    limiter: Limiter,
+    /// Whether a move was not looked at since no call may be made.
+    held: bool,
     due: Due,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
@@ -72,8 +76,8 @@ type Place = (String, String);
 /// The end of a task.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A call was made.
-    Call(Place, Box<Reply>),
+    /// A call was made, at this time.
+    Call(Place, Duration, Box<Reply>),
     /// A shard was written, or read again after a write whose outcome is unknown.
     Shard(String, Option<Box<MigrationShard>>),
     /// The same for a migration's own object.
@@ -94,10 +98,12 @@ impl Answer {
         clock: &Clock,
     ) {
         match self {
-            Self::Call(place, reply) => {
+            Self::Call(place, begun, reply) => {
                 let mut nobody = Scratch::default();
                 let scratch = match acting {
                     Some(acting) => {
+                        let too_many = matches!(*reply, Reply::Unknown { too_many: true, .. });
+                        acting.limiter.answered(begun, too_many, clock.elapsed());
                         if let Reply::Seen(change) = &*reply {
                             acting.pace.seen(&place, change);
                         }
@@ -122,7 +128,7 @@ impl Answer {
                     Reply::Refused(code, object, message) => {
                         scratch.refusal = Some((code, object, message));
                     }
-                    Reply::Unknown { pause, object, message } => {
+                    Reply::Unknown { pause, object, message, .. } => {
                         let now = clock.elapsed();
                         let since = scratch.failing.as_ref().map_or(now, |(since, ..)| *since);
                         scratch.failing = Some((since, object, message));
@@ -182,6 +188,8 @@ impl Acting {
             writing: BTreeSet::new(),
             committed: BTreeMap::new(),
             pace: Pace::new(now),
+            limiter: Limiter::default(),
+            held: false,
             due: Due::default(),
             answered: BTreeSet::new(),
             stirred: true,
@@ -233,7 +241,12 @@ impl Acting {
             self.discarded = now;
             self.discard(state, records, parts, tasks);
         }
-        [self.due.next(), self.room_at(state), due].into_iter().flatten().min()
+        [self.due.next(), self.room_at(state), self.call_at(), due].into_iter().flatten().min()
+    }
+
+    /// Why calls are held back; none while they are not.
+    pub(crate) fn slowed(&self) -> Option<&Slowed> {
+        self.limiter.slowed()
     }
 
     fn answered(&mut self, place: &Place) -> &mut Scratch {

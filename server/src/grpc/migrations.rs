@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::published::{State, Stored};
 use futures::stream::{self, BoxStream, StreamExt};
 use revshift_core::command::{Command, half_moved};
+use revshift_core::limiter::Slowed;
 use revshift_core::migration::Migration;
 use revshift_core::refusal::Refusal;
 use revshift_proto::v1 as proto;
@@ -210,6 +211,7 @@ fn list(
             uid: String::new(),
             migration: found.clone(),
             waiting_for: state.waits.of(&found.id),
+            slowed: state.slowed.as_ref().map(Slowed::why),
         };
         Some(migration::migration(&stored))
     });

@@ -2,6 +2,7 @@
 
 use super::Face;
 use revshift_core::budget::Budgets;
+use revshift_core::limiter::Slowed;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::server_service_server::ServerService;
 use tonic::{Request, Response, Status};
@@ -26,6 +27,7 @@ impl ServerService for Face {
             leader: state.leader.clone().unwrap_or_default(),
             ready: state.ready,
             budgets: Some(budgets(self.control.budgets())),
+            slowed: state.slowed.as_ref().map(Slowed::tell).unwrap_or_default(),
         }))
     }
 }

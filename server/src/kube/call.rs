@@ -55,6 +55,8 @@ pub enum Reply {
     Unknown {
         /// Not before this time has passed is it to be tried again.
         pause: Duration,
+        /// Whether the API server says that it has too much to do.
+        too_many: bool,
         /// The object.
         object: String,
         /// What was said last.
@@ -303,7 +305,8 @@ fn refused(error: &Error, verb: &str, kind: &str, object: &str) -> Reply {
     let Error::Api(status) = error else {
         warn!(verb, kind, object, %error, "a call had no clear reply");
         let message = format!("cannot {verb} it: {error}");
-        return Reply::Unknown { pause: PAUSE, object: format!("{kind}/{object}"), message };
+        let object = format!("{kind}/{object}");
+        return Reply::Unknown { pause: PAUSE, too_many: false, object, message };
     };
     let object = format!("{kind}/{object}");
     // Webhooks and policies deny with 403 too, which no right of revshift's would change.
@@ -322,5 +325,7 @@ fn refused(error: &Error, verb: &str, kind: &str, object: &str) -> Reply {
     warn!(verb, object, code = status.code, message = status.message, "a call failed for now");
     let hint = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
     let pause = hint.filter(|hint| *hint > 0).map_or(PAUSE, Duration::from_secs);
-    Reply::Unknown { pause, object, message: format!("cannot {verb} it: {}", status.message) }
+    let too_many = status.code == 429;
+    let message = format!("cannot {verb} it: {}", status.message);
+    Reply::Unknown { pause, too_many, object, message }
 }

@@ -13,6 +13,7 @@ mod exchanges;
 mod explorer;
 mod faults;
 mod gate;
+mod pressure;
 mod recourse;
 mod remains;
 mod rights;

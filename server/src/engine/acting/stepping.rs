@@ -69,6 +69,7 @@ impl Acting {
             Some(self.pace.room(&place, &state.cluster, &migration.spec.target))
         };
         self.due.let_in(room);
+        self.held = false;
         for id in self.due.migrations() {
             // While a write of its records is in flight, nothing is decided.
             if self.writing.contains(&id) {
@@ -107,6 +108,12 @@ impl Acting {
         if self.calls.contains_key(&place) {
             return;
         }
+        // It is looked at once a call may be made again, whether it will make one or not.
+        if m.state != MoveState::Checking && !self.limiter.open(facts.elapsed) {
+            self.due.add(id, index);
+            self.held = true;
+            return;
+        }
         let target = &migration.spec.target;
         let restarting = m.state == MoveState::Restarting;
         let order = Order {
@@ -136,12 +143,13 @@ impl Acting {
             (None, Next::Calls(calls)) => {
                 for call in calls.into_iter().take(CALLS) {
                     self.pace.begin(&place, target, &call);
+                    self.limiter.begin(facts.elapsed);
                     *self.calls.entry(place.clone()).or_default() += 1;
                     let (caller, place) = (parts.caller.clone(), place.clone());
                     let elapsed = facts.elapsed;
                     tasks.spawn(async move {
                         let reply = caller.call(call, elapsed).await;
-                        Answer::Call(place, Box::new(reply))
+                        Answer::Call(place, elapsed, Box::new(reply))
                     });
                 }
             }
@@ -154,6 +162,12 @@ impl Acting {
         let migrations = self.due.crowded().filter_map(|id| state.migrations.get(id));
         let targets: BTreeSet<&Revision> = migrations.map(|it| &it.spec.target).collect();
         targets.into_iter().filter_map(|target| self.pace.ready(&state.cluster, target)).min()
+    }
+
+    /// When a call may be made again that was held back. One that waits for an answer to another needs
+    /// no time.
+    pub(super) fn call_at(&self) -> Option<Duration> {
+        self.limiter.ready().filter(|_| self.held)
     }
 
     pub(super) fn is_queued(&self, id: &str, index: usize) -> bool {

@@ -18,7 +18,10 @@ pub(crate) fn of(stored: &Stored) -> String {
             "waits for {}, which came first for some of its namespaces",
             list(stored.waiting_for.iter().map(|id| format!("`{id}`")))
         ),
-        MigrationState::Running => running(migration),
+        MigrationState::Running => match &stored.slowed {
+            Some(why) => format!("{}; slowed down, because {why}", running(migration)),
+            None => running(migration),
+        },
         MigrationState::Paused(PauseReason::User) => paused(migration),
         MigrationState::Paused(PauseReason::FailureBudget) => failed(migration),
         MigrationState::WaitingApproval(wave) => waiting_approval(migration, wave),
@@ -189,7 +192,16 @@ mod tests {
 
     fn waiting(migration: Migration, waiting_for: &[&str]) -> String {
         let waiting_for = waiting_for.iter().map(|id| (*id).to_owned()).collect();
-        of(&Stored { uid: String::new(), migration, waiting_for })
+        of(&Stored { uid: String::new(), migration, waiting_for, slowed: None })
+    }
+
+    #[test]
+    fn one_that_is_slowed_down_says_why() {
+        let migration = migration(&[("a", MoveState::Restarting), ("b", MoveState::Pending)]);
+        let slowed = Some("it is too much".to_owned());
+        let waiting_for = <_>::default();
+        let told = of(&Stored { uid: String::new(), migration, waiting_for, slowed });
+        assert!(told.ends_with("; slowed down, because it is too much"), "{told}");
     }
 
     fn failed() -> MoveState {

@@ -2,6 +2,7 @@
 
 use super::super::convert::migration;
 use crate::published::{Published, State, Stored};
+use revshift_core::limiter::Slowed;
 use revshift_core::migration::{Migration, Move};
 use revshift_core::progress::{self, LiveProgress};
 use revshift_proto::v1 as proto;
@@ -91,9 +92,11 @@ impl Sight {
 
     /// Whether its records are those that `state` has.
     fn holds(&self, state: &State, id: &str) -> bool {
-        let Stored { uid, migration, waiting_for } = &*self.stored;
+        let Stored { uid, migration, waiting_for, slowed } = &*self.stored;
         let same = |now: &Migration| now == migration && state.uids.get(id) == Some(uid);
-        state.migrations.get(id).is_some_and(same) && state.waits.of(id) == *waiting_for
+        state.migrations.get(id).is_some_and(same)
+            && state.waits.of(id) == *waiting_for
+            && state.slowed.as_ref().map(Slowed::why) == *slowed
     }
 
     /// The highest number of a record; 0 when there is none.

@@ -34,7 +34,8 @@ pub(super) fn istiod(object: &Deployment, workload: &Workload) -> Option<Istiod>
 /// takes. Where there is none, what was requested is at least there.
 fn cores(pod: &PodSpec) -> u32 {
     let discovery = pod.containers.iter().find(|container| container.name == "discovery");
-    let resources = discovery.or_else(|| pod.containers.first()).and_then(|it| it.resources.as_ref());
+    let resources =
+        discovery.or_else(|| pod.containers.first()).and_then(|it| it.resources.as_ref());
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let requests = resources.and_then(|resources| resources.requests.as_ref());
     let cpu = [limits, requests].into_iter().flatten().find_map(|amounts| amounts.get("cpu"));

@@ -10,7 +10,7 @@ fn stored(uid: &str, numbers: &[u64]) -> Stored {
         sample::movement(&format!("ns-{index}"), *number, MoveState::Restarting)
     });
     let migration = sample::migration("m-0123456789", moves.collect());
-    Stored { uid: uid.to_owned(), migration, waiting_for: BTreeSet::new() }
+    Stored { uid: uid.to_owned(), migration, waiting_for: BTreeSet::new(), slowed: None }
 }
 
 fn sight(stored: &Stored) -> Sight {
