@@ -4,10 +4,10 @@
 //! they hold across fail-over.
 
 use crate::cluster::{Cluster, Istiod};
+use crate::eviction;
 use crate::migration::{Migration, Move, MoveState};
 use crate::plane::Revision;
 use crate::rollout::{Goal, Verdict};
-use crate::workload::Workload;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use std::time::Duration;
 pub struct Budgets {
     /// Namespaces whose move is under way.
     pub namespaces: u32,
-    /// Workloads whose restart is under way.
+    /// Workloads whose restart or eviction is under way.
     pub workloads: u32,
-    /// Pods of those workloads. A workload with more pods than this moves alone.
+    /// Pods of those workloads, one of each that is evicted. A workload with more pods than this moves alone.
     pub pods: u32,
-    /// Pods a second whose restart begins, per target plane; none: by the size of its istiod.
+    /// Pods a second whose restart or eviction begins, per target plane; none: by the size of its istiod.
     pub pods_per_second: Option<u32>,
 }
 
@@ -121,9 +121,8 @@ impl Room {
         self.workloads > 0 && self.rate > 0 && (self.idle || pods <= self.pods)
     }
 
-    /// Takes the room for `workload`, if there is enough.
-    pub fn take(&mut self, workload: &Workload) -> bool {
-        let pods = workload.desired;
+    /// Takes the room for a workload with so many pods, if there is enough.
+    pub fn take(&mut self, pods: u32) -> bool {
         let fits = self.fits(pods);
         if fits {
             self.workloads -= 1;
@@ -166,28 +165,26 @@ pub fn namespaces_under_way(migrations: &BTreeMap<String, Migration>) -> u32 {
     unfinished.map(|migration| migration.counts().active).fold(0, u32::saturating_add)
 }
 
-/// The workloads of a move whose restart is under way, by what the cluster shows.
-pub fn under_way<'a>(
-    cluster: &'a Cluster,
-    migration: &'a Migration,
-    m: &'a Move,
-) -> impl Iterator<Item = &'a Workload> {
+/// What of a move is under way, by what the cluster shows: each controller as `kind/name`, with its pods.
+/// One whose pods are evicted counts with one, as no more go at a time.
+pub fn under_way(cluster: &Cluster, migration: &Migration, m: &Move) -> BTreeMap<String, u32> {
     let restarting = matches!(m.state, MoveState::Restarting | MoveState::Verifying);
-    let found = cluster.namespace(&m.namespace).filter(|_| restarting);
+    let Some((meta, namespace)) = cluster.namespace(&m.namespace).filter(|_| restarting) else {
+        return BTreeMap::new();
+    };
+    let goal = Goal { cluster, namespace, labels: &meta.labels, target: &migration.spec.target };
     let restart = m.restart_id(&migration.id);
     let rollback_of = migration.spec.rollback_of.as_deref();
-    found.into_iter().flat_map(move |(meta, namespace)| {
-        let goal =
-            Goal { cluster, namespace, labels: &meta.labels, target: &migration.spec.target };
-        let restart = restart.clone();
-        namespace
-            .workloads
-            .values()
-            .filter(move |workload| workload.restart.as_deref() == Some(restart.as_str()))
-            .filter(move |workload| {
-                goal.judge(workload, m, &migration.id, rollback_of) == Verdict::Rolling
-            })
-    })
+    let rolling = namespace
+        .workloads
+        .values()
+        .filter(|workload| workload.restart.as_deref() == Some(restart.as_str()))
+        .filter(|workload| goal.judge(workload, m, &migration.id, rollback_of) == Verdict::Rolling)
+        .map(|workload| (workload.key.to_string(), workload.desired));
+    let evicted = m.evictions.keys().filter(|label| eviction::under_way(&goal, m, label));
+    let mut found: BTreeMap<String, u32> = evicted.map(|label| (label.clone(), 1)).collect();
+    found.extend(rolling);
+    found
 }
 
 /// A token bucket of two seconds' worth: empty at the start, so that two leaders never spend the

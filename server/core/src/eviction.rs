@@ -53,6 +53,27 @@ pub struct Round<'a> {
     pub lingered: bool,
 }
 
+/// Whether evictions of the present attempt have begun for the pods of a controller (`kind/name`) and are
+/// not over, by the view: it counts as under way with one pod from the first that goes until none is
+/// left to go and all are there again. They are ready then, too, where the controller is watched; of others
+/// the view does not tell.
+pub fn under_way(goal: &Goal<'_>, m: &Move, label: &str) -> bool {
+    let Some(record) = m.evictions_of(label) else {
+        return false;
+    };
+    let namespace = goal.namespace;
+    let of = |pod: &&Pod| namespace.controller(pod).label().as_deref() == Some(label);
+    let pods: Vec<&Pod> =
+        namespace.pods.values().filter(|pod| !pod.terminating).filter(of).collect();
+    let there = |uid: &String| pods.iter().any(|pod| pod.uid == *uid);
+    let begun = !record.planned.iter().chain(&record.stragglers).all(there);
+    let known = namespace.workloads.values().find(|workload| workload.key.to_string() == label);
+    let wanted = known.map_or(record.pods, |workload| workload.desired);
+    let missing = pods.len() < usize::try_from(wanted).unwrap_or(usize::MAX);
+    let ready = known.is_none_or(|workload| workload.available >= workload.desired);
+    begun && (missing || !ready || pods.iter().any(|pod| goal.displaced(pod)))
+}
+
 impl<'a> Round<'a> {
     /// What comes next, by a list of the namespace's pods.
     pub fn turn(&self, look: &'a Inspection) -> Turn<'a> {

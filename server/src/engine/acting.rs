@@ -104,8 +104,13 @@ impl Answer {
                     Some(acting) => {
                         let too_many = matches!(*reply, Reply::Unknown { too_many: true, .. });
                         acting.limiter.answered(begun, too_many, clock.elapsed());
-                        if let Reply::Seen(change) = &*reply {
-                            acting.pace.seen(&place, change);
+                        match &*reply {
+                            Reply::Seen(change) => acting.pace.seen(&place, change),
+                            Reply::Evicted { controller, .. }
+                            | Reply::Withheld { controller, .. } => {
+                                acting.pace.settled(&place, controller);
+                            }
+                            Reply::Inspected(_) | Reply::Refused(..) | Reply::Unknown { .. } => {}
                         }
                         acting.answered(&place)
                     }

@@ -42,24 +42,34 @@ async fn populated() -> SimulatedBed {
 
 /// All in one wave, without approval.
 async fn migrate(bed: &SimulatedBed, server: &dyn Replica) {
-    let args = ["--server", &server.address(), "migrate", "--from", OLD, "--to", NEW];
+    migrate_between(bed, server, true).await;
+}
+
+/// From the old plane to the new one, or back.
+async fn migrate_between(bed: &SimulatedBed, server: &dyn Replica, forth: bool) {
+    let (from, to) = if forth { (OLD, NEW) } else { (NEW, OLD) };
+    let args = ["--server", &server.address(), "migrate", "--from", from, "--to", to];
     let args = args.into_iter().chain(["--all", "--approve-all", "--yes", "--detach"]);
     let output = bed.revshift(args.map(str::to_owned).collect()).await.unwrap();
     assert_eq!(output.status, 0, "{output:?}");
 }
 
-async fn moved(bed: &SimulatedBed) {
+async fn moved(bed: &SimulatedBed, expected: usize) {
+    moved_to(bed, expected, NEW).await;
+}
+
+async fn moved_to(bed: &SimulatedBed, expected: usize, target: &str) {
     let on_target = |pod: &serde_json::Value| {
-        pod["metadata"]["annotations"]["istio.io/rev"] == NEW
+        pod["metadata"]["annotations"]["istio.io/rev"] == target
             || pod["metadata"]["annotations"]["sidecar.istio.io/status"]
                 .as_str()
-                .is_some_and(|record| record.contains(NEW))
+                .is_some_and(|record| record.contains(target))
     };
     for _ in 0..6000 {
         let ended = bed.sandbox.objects("/apis/revshift.dev/v1alpha1/migrations");
         if !ended.is_empty() && ended.iter().all(|it| it["status"]["ended"] == true) {
             let pods = bed.sandbox.objects("/api/v1/pods");
-            assert_eq!(pods.iter().filter(|pod| on_target(pod)).count(), NAMESPACES * 4);
+            assert_eq!(pods.iter().filter(|pod| on_target(pod)).count(), expected);
             return;
         }
         sleep(Duration::from_millis(500)).await;
@@ -124,11 +134,50 @@ fn budgets_are_never_exceeded() {
         let beginning = bed.sandbox.version();
         let server = bed.start().await.unwrap();
         migrate(&bed, &*server).await;
-        moved(&bed).await;
+        moved(&bed, NAMESPACES * 4).await;
         let peaks = peaks(&bed.sandbox.changes_after(beginning));
         // 3 workloads have 6 pods, and only 5 may be under way.
         assert_eq!((peaks.workloads, peaks.pods), (2, 4), "{peaks:?}");
         server.stop().await.unwrap();
+    });
+}
+
+/// What is evicted counts like what rolls: a StatefulSet that has evicted pods and not all ready again.
+#[test]
+fn evictions_are_bounded_like_restarts() {
+    simulated::in_virtual_time(async {
+        let bed = SimulatedBed::new();
+        for index in 0..NAMESPACES {
+            bed.sandbox.apply(fixtures::namespace(&name(index), &[("istio.io/rev", OLD)]));
+        }
+        sleep(Duration::from_secs(1)).await;
+        for index in 0..NAMESPACES {
+            let mut set = fixtures::stateful_set(&name(index), "db", 2);
+            set["spec"]["updateStrategy"] = serde_json::json!({ "type": "OnDelete" });
+            bed.sandbox.apply(set);
+        }
+        sleep(Duration::from_secs(30)).await;
+        for (budgets, most) in [(config(12, 3, 500, 100), 3), (config(12, 50, 2, 100), 2)] {
+            bed.config.send_replace(budgets);
+            let beginning = bed.sandbox.version();
+            let server = bed.start().await.unwrap();
+            migrate_between(&bed, &*server, most == 3).await;
+            moved_to(&bed, NAMESPACES * 2, if most == 3 { NEW } else { OLD }).await;
+            let changes = bed.sandbox.changes_after(beginning);
+            let (mut going, mut peak) = (BTreeSet::new(), 0);
+            for change in changes.iter().filter(|change| change.kind == "StatefulSet") {
+                let ready = change.object["status"]["readyReplicas"].as_u64().unwrap_or_default();
+                let set = change.reference.namespace.clone();
+                if ready < 2 {
+                    going.insert(set)
+                } else {
+                    going.remove(&set)
+                };
+                peak = peak.max(going.len());
+            }
+            assert_eq!(peak, most, "sets with a pod away at once");
+            server.stop().await.unwrap();
+        }
     });
 }
 
@@ -140,7 +189,7 @@ fn restarts_begin_no_faster_than_the_target_takes_them() {
         let beginning = bed.sandbox.version();
         let server = bed.start().await.unwrap();
         migrate(&bed, &*server).await;
-        moved(&bed).await;
+        moved(&bed, NAMESPACES * 4).await;
         let peaks = peaks(&bed.sandbox.changes_after(beginning));
         // Two seconds' worth may be saved up, and one second's worth comes in meanwhile.
         let fastest = fastest(&peaks.begun);
@@ -165,7 +214,7 @@ fn budgets_hold_across_a_fail_over_and_while_they_change() {
         sleep(Duration::from_secs(17)).await;
         let narrowed = bed.sandbox.version();
         bed.config.send_replace(config(12, 1, 500, 100));
-        moved(&bed).await;
+        moved(&bed, NAMESPACES * 4).await;
         let all = bed.sandbox.changes_after(beginning);
         let peaks = peaks(&all);
         assert!((2..=4).contains(&peaks.workloads), "{peaks:?}");

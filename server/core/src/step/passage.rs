@@ -3,6 +3,7 @@
 use super::eviction::Subject;
 use super::{Call, Facts, Next, Order, SETTLE, Scratch, rollout_labels};
 use crate::cluster::{Lock, Namespace, NamespaceMeta};
+use crate::eviction;
 use crate::headcount::Headcount;
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
@@ -142,7 +143,7 @@ impl<'a> Step<'a> {
                 Verdict::Restart if self.interrupts(workload) => {
                     return self.needs_downtime(workload);
                 }
-                Verdict::Restart if !room.take(workload) => {
+                Verdict::Restart if !room.take(workload.desired) => {
                     let pods = workload.desired;
                     crowded = Some(crowded.map_or(pods, |least| least.min(pods)));
                 }
@@ -156,12 +157,17 @@ impl<'a> Step<'a> {
                 }),
             }
         }
-        scratch.crowded = crowded;
         let strays = match self.strangers(&goal, scratch, &mut evicting) {
             Ok(strays) => strays,
             Err(next) => return next,
         };
-        let subjects = || evicting.iter().chain(&waiting).map(Subject::label);
+        // One pod of each goes at a time; whose first one has gone has its room.
+        let (evicting, outside): (Vec<_>, Vec<_>) = evicting.into_iter().partition(|subject| {
+            eviction::under_way(&goal, self.m, &subject.label()) || room.take(1)
+        });
+        crowded = if outside.is_empty() { crowded } else { Some(1) };
+        scratch.crowded = crowded;
+        let subjects = || evicting.iter().chain(&outside).chain(&waiting).map(Subject::label);
         scratch.withheld.retain(|label, _| subjects().any(|subject| subject == *label));
         let (evictions, wake) = match self.evict(&goal, &evicting, scratch) {
             Ok(turns) => turns,

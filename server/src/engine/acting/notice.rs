@@ -100,9 +100,7 @@ impl Acting {
         let id = &migration.id;
         let place = (id.clone(), m.namespace.clone());
         if m.state.is_active() {
-            let shown = budget::under_way(&state.cluster, migration, m);
-            let shown = shown.map(|workload| (workload.key.clone(), workload.desired));
-            self.pace.show(&place, shown.collect());
+            self.pace.show(&place, budget::under_way(&state.cluster, migration, m));
             self.due.add(id, index);
         } else if !self.is_queued(id, index) {
             self.scratch.remove(&place);

@@ -23,13 +23,13 @@ pub(super) struct Pace {
     load: Load,
 }
 
-/// The restarts of a move, each with its pods.
+/// The restarts and evictions of a move, by controller as `kind/name`, each with its pods.
 #[derive(Debug, Default)]
 struct Restarts {
     /// By what the cluster shows.
-    shown: BTreeMap<WorkloadKey, u32>,
+    shown: BTreeMap<String, u32>,
     /// Asked for, and what became of them may not be seen yet.
-    asked: BTreeMap<WorkloadKey, u32>,
+    asked: BTreeMap<String, u32>,
 }
 
 impl Pace {
@@ -46,7 +46,7 @@ impl Pace {
     }
 
     /// Takes in which restarts of a move the cluster shows under way.
-    pub(super) fn show(&mut self, place: &Place, shown: BTreeMap<WorkloadKey, u32>) {
+    pub(super) fn show(&mut self, place: &Place, shown: BTreeMap<String, u32>) {
         if !shown.is_empty() || self.restarts.contains_key(place) {
             self.change(place, |restarts| restarts.shown = shown);
         }
@@ -73,14 +73,28 @@ impl Pace {
 
     /// Notes a call that is about to be made.
     pub(super) fn begin(&mut self, place: &Place, target: &Revision, call: &Call) {
-        if let Call::Restart { workload, pods, .. } = call {
-            let mut first = false;
-            self.change(place, |restarts| {
-                first = restarts.asked.insert(workload.clone(), *pods).is_none();
-            });
-            if let Some(bucket) = self.buckets.get_mut(target).filter(|_| first) {
-                bucket.spend(*pods);
+        let (controller, pods) = match call {
+            Call::Restart { workload, pods, .. } => (workload.to_string(), *pods),
+            Call::Evict { controller, .. } | Call::Delete { controller, .. } => {
+                (controller.clone(), 1)
             }
+            Call::Relabel { .. } | Call::Inspect { .. } => return,
+        };
+        let mut first = false;
+        self.change(place, |restarts| {
+            first = restarts.asked.insert(controller, pods).is_none();
+        });
+        if let Some(bucket) = self.buckets.get_mut(target).filter(|_| first) {
+            bucket.spend(pods);
+        }
+    }
+
+    /// From here on the view shows what became of a controller's pod, if anything did.
+    pub(super) fn settled(&mut self, place: &Place, controller: &str) {
+        if self.restarts.contains_key(place) {
+            self.change(place, |restarts| {
+                restarts.asked.remove(controller);
+            });
         }
     }
 
@@ -88,12 +102,8 @@ impl Pace {
     pub(super) fn seen(&mut self, place: &Place, change: &Change) {
         if let Change::Set(Kind::Workload(kind), key, _) | Change::Gone(Kind::Workload(kind), key) =
             change
-            && self.restarts.contains_key(place)
         {
-            let workload = WorkloadKey { kind: *kind, name: key.name.clone() };
-            self.change(place, |restarts| {
-                restarts.asked.remove(&workload);
-            });
+            self.settled(place, &WorkloadKey { kind: *kind, name: key.name.clone() }.to_string());
         }
     }
 
@@ -172,7 +182,10 @@ mod tests {
         assert_eq!(left(&mut pace, "shop"), (10, 100, true));
         assert_eq!(left(&mut pace, "cart"), (9, 95, false));
         // It is scaled up meanwhile, and something else rolls beside it.
-        pace.show(&place("shop"), BTreeMap::from([(key("web"), 7), (key("db"), 1)]));
+        pace.show(
+            &place("shop"),
+            BTreeMap::from([(key("web").to_string(), 7), (key("db").to_string(), 1)]),
+        );
         assert_eq!(left(&mut pace, "cart"), (8, 92, false));
         assert_eq!(left(&mut pace, "shop"), (9, 99, false));
         pace.seen(
@@ -183,6 +196,15 @@ mod tests {
         );
         assert_eq!(left(&mut pace, "shop"), (8, 92, false));
         pace.forget(&place("shop"));
+        assert_eq!(left(&mut pace, "cart"), (10, 100, true));
+
+        // An eviction takes one pod's room until its outcome is known.
+        let (namespace, controller) = ("shop".to_owned(), "ReplicaSet/bare".to_owned());
+        let (pod, uid) = ("bare-1".to_owned(), "u".to_owned());
+        let evict = Call::Evict { namespace, controller: controller.clone(), pod, uid };
+        pace.begin(&place("shop"), &target, &evict);
+        assert_eq!(left(&mut pace, "cart"), (9, 99, false));
+        pace.settled(&place("shop"), &controller);
         assert_eq!(left(&mut pace, "cart"), (10, 100, true));
     }
 }
