@@ -34,7 +34,13 @@ pub(crate) fn of_plan(
             wave.namespaces.push(entry.namespace.clone());
         }
     }
+    let ruled = spec.all || !spec.label_selector.is_empty();
+    let found_by = || proto::Rule {
+        label_selector: spec.label_selector.clone(),
+        exclude: spec.exclude.clone(),
+    };
     proto::MigrationSpec {
+        rule: if ruled { Some(found_by()) } else { spec.rule.clone() },
         namespaces: Vec::new(),
         label_selector: String::new(),
         all: false,

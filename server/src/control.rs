@@ -16,6 +16,7 @@ use revshift_core::migration::{Approval, Migration};
 use revshift_core::plan::{self, Plan};
 use revshift_core::refusal::Refusal;
 use revshift_core::rollback;
+use revshift_core::selection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
@@ -132,6 +133,11 @@ impl Control {
             Some(stored) => Ok(stored),
             None => self.stored(&self.read(id).await?),
         }
+    }
+
+    /// Namespaces that a migration's rule would take by now and its plan does not have.
+    pub fn unplanned(&self, stored: &Stored) -> Vec<String> {
+        selection::unplanned(&self.published.read().cluster, &stored.migration)
     }
 
     /// An approval by `caller`, given now.

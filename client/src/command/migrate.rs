@@ -113,6 +113,7 @@ impl Args {
                 waves: Vec::new(),
                 allow_downtime: self.allow_downtime,
                 on_failure: proto::OnFailure::from(self.on_failure).into(),
+                rule: None,
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

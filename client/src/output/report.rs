@@ -37,6 +37,7 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Message", migration.message.clone()),
         ("Waits for", migration.waiting_for.join(", ")),
         ("Namespaces", wording::tally(migration)),
+        ("Unplanned", wording::unplanned(migration)),
         ("Waves", wording::waves(migration)),
         ("Approved", wording::approvals(migration)),
         ("Rollout timeout", wording::duration(migration.rollout_timeout.as_ref())),

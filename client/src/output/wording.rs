@@ -52,6 +52,19 @@ pub(crate) fn moment(then: &WireTimestamp, now: Timestamp) -> String {
 }
 
 /// A duration as it is given on the command line.
+/// Namespaces that a migration's rule would take by now and its plan does not have.
+pub(crate) fn unplanned(migration: &proto::Migration) -> String {
+    const MOST: usize = 5;
+    let names = &migration.unplanned_namespaces;
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = names.len().saturating_sub(MOST);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let shown = names[..names.len().min(MOST)].join(", ");
+    format!("{shown}{more}: found by its rule since, and not moved; migrate them next")
+}
+
 pub(crate) fn duration(duration: Option<&WireDuration>) -> String {
     let Some(duration) = duration else { return "<unknown>".to_owned() };
     let seconds = duration.seconds;

@@ -3,6 +3,7 @@
 mod parse;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -94,6 +95,20 @@ pub enum Operator {
     DoesNotExist,
     /// An operator that this version does not know: never matches.
     Unknown,
+}
+
+impl fmt::Display for Selector {
+    /// As people write it, and as it is read again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = self.requirements.iter().map(|Requirement { key, operator }| match operator {
+            Operator::In(values) => format!("{key} in ({})", values.join(",")),
+            Operator::NotIn(values) => format!("{key} notin ({})", values.join(",")),
+            Operator::Exists => key.clone(),
+            Operator::DoesNotExist => format!("!{key}"),
+            Operator::Unknown => format!("{key} in an unknown way"),
+        });
+        f.write_str(&parts.collect::<Vec<_>>().join(","))
+    }
 }
 
 impl Selector {

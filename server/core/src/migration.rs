@@ -14,6 +14,7 @@ use crate::headcount::Headcount;
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
 use crate::problem::Problem;
+use crate::selection::Matching;
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ pub struct MigrationSpec {
     pub on_failure: OnFailure,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
+    /// The rule that has found its namespaces; none where they were named.
+    pub rule: Option<Matching>,
     /// Who asked for it.
     pub requester: String,
     /// Why; empty unless it is a rollback.

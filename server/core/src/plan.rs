@@ -12,7 +12,7 @@ use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::rollout::{self, Goal};
-use crate::selection::Selection;
+use crate::selection::{Matching, Selection};
 use crate::step::rollout_labels;
 use crate::wave;
 use jiff::Timestamp;
@@ -37,6 +37,8 @@ pub struct Request {
     pub target: String,
     /// Which namespaces, in which groups.
     pub selection: Selection,
+    /// The rule that has found the namespaces of given waves: what it finds later is reported.
+    pub rule: Option<Matching>,
     /// Whether waves that would wait for an approval need none. Waves given as such say so
     /// themselves.
     pub approve_all: bool,
@@ -57,6 +59,9 @@ impl Request {
         let mut request = self.clone();
         if let Selection::Matching(matching) = &mut request.selection {
             matching.exclude.insert(namespace.to_owned());
+        }
+        if let Some(rule) = &mut request.rule {
+            rule.exclude.insert(namespace.to_owned());
         }
         request
     }
@@ -81,6 +86,9 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
+    /// The rule that has found its namespaces. Not part of the hash: it only tells what is to be reported
+    /// later.
+    pub rule: Option<Matching>,
     /// One entry a namespace, in order.
     pub entries: Vec<Entry>,
     /// Waves that start only once somebody has approved them.
@@ -189,6 +197,11 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         }
         Selection::Matching(matching) => survey.matching(matching, request.approve_all)?,
     };
+    let rule = match &request.selection {
+        Selection::Matching(matching) => Some(matching.clone()),
+        Selection::Waves(_) => request.rule.clone(),
+        Selection::Named(_) => None,
+    };
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));
     let Request { rollout_timeout, failure_budget, allow_downtime, on_failure, .. } = *request;
@@ -201,6 +214,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         force: false,
         on_failure,
         rollback_of: None,
+        rule,
         entries,
         approvals,
         findings,

@@ -76,6 +76,7 @@ pub fn rollback(
         force: request.force,
         on_failure: OnFailure::Pause,
         rollback_of: Some(migration.id.clone()),
+        rule: None,
         approvals: BTreeSet::new(),
         entries,
         findings: Vec::new(),

@@ -53,8 +53,9 @@ impl MigrationService for Face {
         self.installed()?;
         let id = request::id(&request.get_ref().id).map_err(refused)?;
         let stored = self.control.get(&id).await.map_err(status)?;
-        let migration = Some(migration::migration(&stored));
-        Ok(Response::new(proto::GetMigrationResponse { migration }))
+        let mut migration = migration::migration(&stored);
+        migration.unplanned_namespaces = self.control.unplanned(&stored);
+        Ok(Response::new(proto::GetMigrationResponse { migration: Some(migration) }))
     }
 
     async fn list_migrations(

@@ -25,6 +25,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             force: false,
             on_failure: OnFailure::Pause,
             rollback_of: None,
+            rule: None,
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),

@@ -64,6 +64,9 @@ pub struct MigrationSpec {
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
+    /// The rule that has found its namespaces; absent where they were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleRecord>,
     /// Who asked for it.
     pub requester: String,
     /// Why it was asked for; given for a rollback.
@@ -81,6 +84,18 @@ pub struct MigrationSpec {
     /// What was commanded since.
     #[serde(default)]
     pub control: ControlRecord,
+}
+
+/// Which namespaces of the source plane a migration was to take.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleRecord {
+    /// What their labels must be, as a label selector; empty for all.
+    #[serde(default)]
+    pub selector: String,
+    /// Namespaces that are never taken.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude: BTreeSet<String>,
 }
 
 /// What became of failures before there was a choice.

@@ -14,6 +14,7 @@ use revshift_core::migration::{
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
+use revshift_core::selection::Matching;
 use revshift_core::workload::{WorkloadKey, WorkloadKind};
 use std::time::Duration;
 
@@ -58,6 +59,17 @@ fn control_of(stored: &crd::Migration) -> Control {
     control
 }
 
+/// A rule that cannot be read reports nothing.
+fn rule(stored: &crd::RuleRecord) -> Option<Matching> {
+    let selector = stored.selector.parse().ok()?;
+    Some(Matching { selector, exclude: stored.exclude.clone() })
+}
+
+/// The record of a rule.
+pub fn rule_record(rule: &Matching) -> crd::RuleRecord {
+    crd::RuleRecord { selector: rule.selector.to_string(), exclude: rule.exclude.clone() }
+}
+
 fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
     MigrationSpec {
         source: Revision(spec.source.clone()),
@@ -70,6 +82,7 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         // Of what a newer version does about failures this one does nothing.
         on_failure: OnFailure::parse(&spec.on_failure).unwrap_or_default(),
         rollback_of: spec.rollback_of.clone(),
+        rule: spec.rule.as_ref().and_then(rule),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
         plan_hash: spec.plan_hash.clone(),

@@ -242,6 +242,7 @@ impl Store {
                 force: new.plan.force,
                 on_failure: new.plan.on_failure.as_str().to_owned(),
                 rollback_of: new.plan.rollback_of.clone(),
+                rule: new.plan.rule.as_ref().map(record::rule_record),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),
                 plan_hash: new.plan.hash(),

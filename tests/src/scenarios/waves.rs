@@ -51,6 +51,15 @@ pub(crate) async fn a_rule_moves_in_waves(bed: &dyn Bed) -> Result<()> {
     }
     let shown = session.done(&["status", id]).await?;
     ensure!(shown.contains("WAITING_APPROVAL"), "{shown}");
+    ensure!(!shown.contains("Unplanned"), "{shown}");
+    application(bed, "team-new").await?;
+    set_label(&client, "team-new", "team", Some("waves")).await?;
+    until(bed, "what the rule finds later is reported", async || {
+        let shown = session.done(&["status", id]).await?;
+        ensure!(shown.contains("Unplanned:") && shown.contains("team-new: found"), "{shown}");
+        Ok(())
+    })
+    .await?;
     session.refused(&["approve", id, "--wave", "0"], 1, &["wave 0 needs no approval"]).await?;
     session.done(&["approve", id]).await?;
     session.done(&["approve", id, "--wave", "1"]).await?;
@@ -60,9 +69,12 @@ pub(crate) async fn a_rule_moves_in_waves(bed: &dyn Bed) -> Result<()> {
     for name in names {
         expect_injected(&client, name, &[(NEW, 2)]).await?;
     }
-    expect_label(&client, "stranger", OLD).await?;
-    session.refused(&[&rule[..], &["--dry-run"]].concat(), 1, &["no namespace"]).await?;
-    session.end_with(&[&names[..], &["stranger"]].concat()).await
+    for name in ["stranger", "team-new"] {
+        expect_label(&client, name, OLD).await?;
+    }
+    let plan = session.done(&[&rule[..], &["--dry-run"]].concat()).await?;
+    ensure!(plan.contains("plan: 1 namespace ") && plan.contains("team-new"), "{plan}");
+    session.end_with(&[&names[..], &["stranger", "team-new"]].concat()).await
 }
 
 /// The whole specification as a file: what the API's message holds.

@@ -123,6 +123,8 @@ mod tests {
             "tier!=web",
         ] {
             assert!(matches(selector, &shop), "{selector}");
+            let read: Selector = selector.parse().unwrap();
+            assert_eq!(read.to_string().parse(), Ok(read), "{selector}");
         }
         for selector in
             ["team=pay", "!team", "legacy", "team in (pay,ops)", "team notin (shop)", "team="]

@@ -42,6 +42,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         force: false,
         on_failure: OnFailure::Pause,
         rollback_of: None,
+        rule: None,
         entries,
         approvals: approvals.iter().copied().collect::<BTreeSet<u32>>(),
         findings: Vec::new(),

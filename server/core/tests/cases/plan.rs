@@ -9,8 +9,9 @@ use revshift_core::plan::{Method, Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
-use revshift_core::selection::Selection;
+use revshift_core::selection::{Matching, Selection, unplanned};
 use revshift_core::workload::{Obstacle, WorkloadKind};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn request(namespaces: &[&str]) -> Request {
@@ -18,6 +19,7 @@ fn request(namespaces: &[&str]) -> Request {
         source: OLD.to_owned(),
         target: NEW.to_owned(),
         selection: Selection::Named(namespaces.iter().map(|name| (*name).to_owned()).collect()),
+        rule: None,
         approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,
@@ -45,6 +47,29 @@ fn shop(edit: impl FnOnce(&mut World)) -> World {
     world.application("shop");
     edit(&mut world);
     world
+}
+
+#[test]
+fn what_a_rule_finds_later_is_known_until_the_migration_is_over() {
+    let mut world = World::calisti();
+    for name in ["a", "late", "spared"] {
+        world.application(name);
+    }
+    world.namespace("stranger", &[("istio.io/rev", NEW)]);
+    let mut migration = super::world::migration("m", &["a"]);
+    assert!(unplanned(&world.cluster, &migration).is_empty(), "it was named, not found");
+    let exclude = BTreeSet::from(["spared".to_owned()]);
+    migration.spec.rule = Some(Matching { exclude, ..Matching::default() });
+    assert_eq!(unplanned(&world.cluster, &migration), ["late"]);
+    let mut cancelled = migration.clone();
+    cancelled.control.cancelled = true;
+    assert!(unplanned(&world.cluster, &cancelled).is_empty());
+
+    // The rule goes from the plan that it makes to the migration, and the hash says nothing of it.
+    let selection = Selection::Matching(Matching::default());
+    let found = plan(&world.cluster, &Request { selection, ..request(&[]) }).unwrap();
+    assert_eq!(found.rule, Some(Matching::default()));
+    assert_eq!(Plan { rule: None, ..found.clone() }.hash(), found.hash());
 }
 
 #[test]

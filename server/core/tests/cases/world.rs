@@ -315,6 +315,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             force: false,
             on_failure: revshift_core::migration::OnFailure::Pause,
             rollback_of: None,
+            rule: None,
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),

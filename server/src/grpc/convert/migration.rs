@@ -43,6 +43,11 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         allow_downtime: spec.allow_downtime,
         force: spec.force,
         on_failure: on_failure(spec.on_failure).into(),
+        rule: spec.rule.as_ref().map(|rule| proto::Rule {
+            label_selector: rule.selector.to_string(),
+            exclude: rule.exclude.iter().cloned().collect(),
+        }),
+        unplanned_namespaces: Vec::new(),
     }
 }
 

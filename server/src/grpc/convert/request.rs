@@ -87,6 +87,7 @@ impl Fields {
                 source: String::new(),
                 target: String::new(),
                 selection: Selection::Named(Vec::new()),
+                rule: None,
                 approve_all: false,
                 rollout_timeout: ROLLOUT_TIMEOUT,
                 failure_budget: 0,
@@ -98,9 +99,11 @@ impl Fields {
         let proto::MigrationSpec { approve_all, failure_budget, allow_downtime, .. } = spec;
         let on_failure = self.on_failure(spec.on_failure);
         let (source, target) = (spec.source.clone(), spec.target.clone());
+        let rule = self.rule(spec.rule.as_ref(), !spec.waves.is_empty());
         let request = Request {
             source,
             target,
+            rule,
             selection: self.selection(spec),
             approve_all,
             rollout_timeout: rollout_timeout.unwrap_or(ROLLOUT_TIMEOUT),
@@ -110,6 +113,18 @@ impl Fields {
         };
         self.0.extend(plan::check_fields(&request));
         request
+    }
+
+    fn rule(&mut self, rule: Option<&proto::Rule>, waves: bool) -> Option<Matching> {
+        let rule = rule?;
+        if !waves {
+            self.refuse("spec.rule", "only tells what has found the namespaces of waves");
+        }
+        let selector = rule.label_selector.parse();
+        let selector = selector
+            .map_err(|why: String| self.refuse("spec.rule.label_selector", why))
+            .unwrap_or_default();
+        Some(Matching { selector, exclude: rule.exclude.iter().cloned().collect() })
     }
 
     fn on_failure(&mut self, value: i32) -> OnFailure {

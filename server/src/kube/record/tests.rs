@@ -56,6 +56,10 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             force: true,
             on_failure: "ROLLBACK_WAVE".to_owned(),
             rollback_of: Some("m-0".to_owned()),
+            rule: Some(crd::RuleRecord {
+                selector: "team in (shop),!legacy".to_owned(),
+                exclude: BTreeSet::from(["home".to_owned()]),
+            }),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
             plan_hash: "hash".to_owned(),
@@ -134,6 +138,8 @@ fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
     assert_eq!(names, [("a", 1), ("b", 2)]);
     assert_eq!(whole.spec.rollback_of.as_deref(), Some("m-0"));
     assert_eq!(whole.spec.rollout_timeout, Duration::from_millis(1500));
+    let rule = whole.spec.rule.unwrap();
+    assert_eq!(Some(rule_record(&rule)), stored(2, 2).spec.rule);
 }
 
 #[test]
