@@ -55,9 +55,9 @@ fn line(server: &proto::GetServerResponse) -> String {
         leader => format!("led by {leader}"),
     };
     let ready = if server.ready { "ready" } else { "not ready" };
-    let mut line = format!("server {} ({}, {ready}, {leader})\n", server.version, server.identity);
-    if !server.slowed.is_empty() {
-        line += &format!("slowed down to {}\n", style::one_line(&server.slowed));
-    }
-    line
+    let slowed = match style::one_line(&server.slowed) {
+        slowed if slowed.is_empty() => String::new(),
+        slowed => format!("slowed down to {slowed}\n"),
+    };
+    format!("server {} ({}, {ready}, {leader})\n{slowed}", server.version, server.identity)
 }

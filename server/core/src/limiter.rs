@@ -116,6 +116,19 @@ impl Limiter {
         }
     }
 
+    /// Raises the rate by what time has brought.
+    pub fn recover(&mut self, now: Duration) {
+        let Some(slowed) = &mut self.slowed else {
+            return;
+        };
+        let seconds = now.saturating_sub(slowed.raised).as_secs();
+        slowed.raised += Duration::from_secs(seconds);
+        slowed.rate = slowed.rate.saturating_add(seconds.saturating_mul(STEP));
+        if slowed.rate > ENOUGH {
+            self.slowed = None;
+        }
+    }
+
     fn cut(&mut self, begun: Duration, sign: Sign, now: Duration) {
         let rate = match &self.slowed {
             Some(slowed) if begun < slowed.cut => return,
@@ -127,18 +140,6 @@ impl Limiter {
         let next = now + gap(rate);
         self.took.clear();
         self.slowed = Some(Slowed { rate, sign, next, cut: now, raised: now });
-    }
-
-    fn recover(&mut self, now: Duration) {
-        let Some(slowed) = &mut self.slowed else {
-            return;
-        };
-        let seconds = now.saturating_sub(slowed.raised).as_secs();
-        slowed.raised += Duration::from_secs(seconds);
-        slowed.rate = slowed.rate.saturating_add(seconds.saturating_mul(STEP));
-        if slowed.rate > ENOUGH {
-            self.slowed = None;
-        }
     }
 }
 

@@ -54,8 +54,6 @@ pub(crate) struct Acting {
     committed: BTreeMap<String, Duration>,
     pace: Pace,
     limiter: Limiter,
-    /// Whether a move was not looked at since no call may be made.
-    held: bool,
     due: Due,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
@@ -194,7 +192,6 @@ impl Acting {
             committed: BTreeMap::new(),
             pace: Pace::new(now),
             limiter: Limiter::default(),
-            held: false,
             due: Due::default(),
             answered: BTreeSet::new(),
             stirred: true,
@@ -224,6 +221,7 @@ impl Acting {
         let budgets = parts.config.borrow().budgets();
         let now = parts.clock.elapsed();
         self.pace.look(budgets, now);
+        self.limiter.recover(now);
         self.notice(state, records, budgets);
         let stirred = std::mem::take(&mut self.stirred);
         if stirred {

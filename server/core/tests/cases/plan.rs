@@ -61,7 +61,7 @@ fn what_a_rule_finds_later_is_known_until_the_migration_is_over() {
     let exclude = BTreeSet::from(["spared".to_owned()]);
     migration.spec.rule = Some(Matching { exclude, ..Matching::default() });
     assert_eq!(unplanned(&world.cluster, &migration), ["late"]);
-    let mut cancelled = migration.clone();
+    let mut cancelled = migration;
     cancelled.control.cancelled = true;
     assert!(unplanned(&world.cluster, &cancelled).is_empty());
 

@@ -15,6 +15,8 @@ pub(super) struct Due {
     /// When a move is to be looked at though nothing changes.
     wakes: BTreeSet<(Duration, Spot)>,
     wake_of: BTreeMap<Spot, Duration>,
+    /// Whether one of those to be looked at now waits until calls may be made.
+    held: bool,
     /// Moves that wait for room, with the pods of the smallest workload that does.
     crowded: BTreeMap<Spot, u32>,
 }
@@ -30,6 +32,22 @@ impl Due {
                 self.now.insert(id.to_owned(), BTreeSet::from([place]));
             }
         }
+    }
+
+    /// A move is to be looked at as soon as calls may be made.
+    pub(super) fn hold(&mut self, id: &str, place: usize) {
+        self.add(id, place);
+        self.held = true;
+    }
+
+    /// All that were held are looked at now.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether any is held.
+    pub(super) fn holds(&self) -> bool {
+        self.held
     }
 
     /// Adds those whose time has come.

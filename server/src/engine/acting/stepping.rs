@@ -69,7 +69,7 @@ impl Acting {
             Some(self.pace.room(&place, &state.cluster, &migration.spec.target))
         };
         self.due.let_in(room);
-        self.held = false;
+        self.due.release();
         for id in self.due.migrations() {
             // While a write of its records is in flight, nothing is decided.
             if self.writing.contains(&id) {
@@ -110,8 +110,7 @@ impl Acting {
         }
         // It is looked at once a call may be made again, whether it will make one or not.
         if m.state != MoveState::Checking && !self.limiter.open(facts.elapsed) {
-            self.due.add(id, index);
-            self.held = true;
+            self.due.hold(id, index);
             return;
         }
         let target = &migration.spec.target;
@@ -167,7 +166,7 @@ impl Acting {
     /// When a call may be made again that was held back. One that waits for an answer to another needs
     /// no time.
     pub(super) fn call_at(&self) -> Option<Duration> {
-        self.limiter.ready().filter(|_| self.held)
+        self.limiter.ready().filter(|_| self.due.holds())
     }
 
     pub(super) fn is_queued(&self, id: &str, index: usize) -> bool {

@@ -73,7 +73,7 @@ mod tests {
         ]}))
         .unwrap();
         assert_eq!(cores(&pod), 4);
-        let mut asked = pod.clone();
+        let mut asked = pod;
         asked.containers[1].resources.as_mut().unwrap().limits = None;
         assert_eq!(cores(&asked), 0);
     }
