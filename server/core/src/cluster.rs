@@ -8,10 +8,12 @@ mod planes;
 mod pods;
 mod reply;
 
+pub use planes::Istiod;
+
 use crate::headcount::Slice;
 use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
-use crate::plane::{Plane, Planes, Revision, Source};
+use crate::plane::{Plane, Planes, Source};
 use crate::pod::{Injected, Owner, Pod, TemplateHash};
 use crate::workload::{Role, Workload, WorkloadKey, WorkloadKind};
 use changed::Changed;
@@ -82,23 +84,6 @@ pub struct Lock {
     pub migration: String,
     /// Attempt that wrote it.
     pub attempt: u32,
-}
-
-/// An istiod Deployment with a revision label.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Istiod {
-    /// Its label `istio.io/rev`.
-    pub revision: Revision,
-    /// Its version, by its image's tag; empty when the image tells none.
-    pub version: String,
-    /// Replicas that are available.
-    pub available: u32,
-    /// Replicas asked for.
-    pub desired: u32,
-    /// Whole cores of a replica, by its limit or else its request; 0 when less or unknown.
-    pub cores: u32,
-    /// When it was created.
-    pub created: Option<jiff::Timestamp>,
 }
 
 /// What is watched.

@@ -1,8 +1,25 @@
 //! The planes of a cluster, from every source that tells of one.
 
-use super::{Cluster, Istiod};
+use super::Cluster;
 use crate::injection::Injector;
 use crate::plane::{Plane, Planes, Revision, Source};
+
+/// An istiod Deployment with a revision label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Istiod {
+    /// Its label `istio.io/rev`.
+    pub revision: Revision,
+    /// Its version, by its image's tag; empty when the image tells none.
+    pub version: String,
+    /// Replicas that are available.
+    pub available: u32,
+    /// Replicas asked for.
+    pub desired: u32,
+    /// Whole cores of a replica, by its limit or else its request; 0 when less or unknown.
+    pub cores: u32,
+    /// When it was created.
+    pub created: Option<jiff::Timestamp>,
+}
 
 impl Cluster {
     /// The istiods of a revision that run in this cluster.
