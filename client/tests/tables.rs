@@ -182,12 +182,32 @@ fn status() -> Fake {
     let moved =
         proto::Move { leftovers: vec![job()], ..a_move("smm-demo", 0, r#move::State::Moved) };
     Fake::default()
-        .answer(proto::GetMigrationResponse { migration: Some(paused()) })
+        .answer(proto::GetMigrationResponse { migration: Some(told()) })
         .answer(proto::ListMovesResponse { moves: vec![moved], next_page_token: "n".into() })
         .answer(proto::ListMovesResponse {
             moves: vec![failed("bookinfo", 1)],
             next_page_token: String::new(),
         })
+}
+
+fn told() -> proto::Migration {
+    let approve = proto::Command {
+        verb: proto::command::Verb::Approve.into(),
+        requester: "alice".into(),
+        time: Some(ago(200)),
+        wave: Some(1),
+        ..Default::default()
+    };
+    let retry = proto::Command {
+        verb: proto::command::Verb::Retry.into(),
+        requester: "bob".into(),
+        time: Some(ago(100)),
+        namespaces: vec!["bookinfo".into()],
+        namespaces_total: 2,
+        force: true,
+        ..Default::default()
+    };
+    proto::Migration { commands: vec![approve, retry], ..paused() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,6 +236,10 @@ async fn status_shows_problems_with_their_remedies_and_leftovers() {
           remedy:   mend the image, then retry
 
         smm-demo Job/import (1 pod): runs to its end with the old sidecar
+
+        commands
+          approve wave 1: alice, 2023-03-01T11:56:40Z (3m20s ago)
+          retry bookinfo and 1 more by force: bob, 2023-03-01T11:58:20Z (100s ago)
         ",
     );
     end.said(

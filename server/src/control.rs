@@ -145,13 +145,20 @@ impl Control {
         Approval { by: caller.0.clone(), at: self.clock.now() }
     }
 
-    /// Carries out a command; durable when it returns.
-    pub async fn command(&self, id: &str, command: &Command) -> Result<Stored, Failure> {
+    /// Carries out a command of `caller`, and notes who gave it; durable when it returns.
+    pub async fn command(
+        &self,
+        id: &str,
+        command: &Command,
+        caller: &Caller,
+    ) -> Result<Stored, Failure> {
         self.installed()?;
         for _ in 0..TRIES {
             let live = self.read(id).await?;
             let stored = self.stored(&live)?;
-            let control = command::command(&stored.migration, &stored.waiting_for, command)?;
+            let Stored { migration, waiting_for, .. } = &stored;
+            let now = self.clock.now();
+            let control = command::issue(migration, waiting_for, command, &caller.0, now)?;
             if control == stored.migration.control {
                 return Ok(stored);
             }

@@ -47,6 +47,10 @@ fn show(
             context.print(&format!("\n{}\n", lines.join("\n")))?;
         }
     }
+    let commands = report::commands(migration, now);
+    if !commands.is_empty() {
+        context.print(&format!("\ncommands\n  {}\n", commands.join("\n  ")))?;
+    }
     suggest(context, migration, moves);
     Ok(())
 }

@@ -107,6 +107,12 @@ pub(crate) fn leftovers<'m>(moves: impl Iterator<Item = &'m proto::Move>) -> Vec
         .collect()
 }
 
+/// What a migration was told, by whom and when, one command a line.
+pub(crate) fn commands(migration: &proto::Migration, now: Timestamp) -> Vec<String> {
+    let told = migration.commands.iter();
+    told.map(|it| style::one_line(&wording::command(it, now))).collect()
+}
+
 /// What to do where nothing goes on by itself.
 pub(crate) fn pause_advice<'m>(
     context: &Context<'_>,

@@ -204,6 +204,24 @@ pub(crate) fn approvals(migration: &proto::Migration) -> String {
     approvals.collect::<Vec<_>>().join(", ")
 }
 
+/// A command that a migration was given, with who and when.
+pub(crate) fn command(command: &proto::Command, now: Timestamp) -> String {
+    let verb = command.verb().as_str_name();
+    let verb = verb.strip_prefix("VERB_").unwrap_or(verb).to_lowercase();
+    let wave = command.wave.map(|wave| format!(" wave {wave}")).unwrap_or_default();
+    let more = usize::try_from(command.namespaces_total).unwrap_or(usize::MAX);
+    let more = more.saturating_sub(command.namespaces.len());
+    let mut names = command.namespaces.join(", ");
+    if more > 0 {
+        let _ = write!(names, " and {more} more");
+    }
+    let names = if names.is_empty() { names } else { format!(" {names}") };
+    let force = if command.force { " by force" } else { "" };
+    let time = command.time.as_ref().map(|time| format!(", {}", moment(time, now)));
+    let time = time.unwrap_or_default();
+    format!("{verb}{wave}{names}{force}: {}{time}", command.requester)
+}
+
 /// How each label changes; nothing for labels that stay.
 pub(crate) fn label_changes(
     before: &HashMap<String, String>,

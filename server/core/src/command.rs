@@ -4,6 +4,7 @@ use crate::migration::{
     Approval, Control, Migration, MigrationState, Move, MoveState, Skip, Stage,
 };
 use crate::refusal::{FieldViolation, Refusal};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// A command of a client.
@@ -30,6 +31,20 @@ pub enum Force {
     No,
     /// They are deleted.
     Yes,
+}
+
+/// The control record after a command by somebody, with a note of it. The same command again changes
+/// nothing, and is not noted.
+pub fn issue(
+    migration: &Migration,
+    waiting_for: &BTreeSet<String>,
+    wanted: &Command,
+    by: &str,
+    at: Timestamp,
+) -> Result<Control, Refusal> {
+    let mut control = command(migration, waiting_for, wanted)?;
+    control.note(&migration.control, wanted, by, at);
+    Ok(control)
 }
 
 /// The control record after `command`. The same command again changes nothing.

@@ -1,11 +1,13 @@
 //! Migrations, their moves, and the states that follow from them.
 
 mod cleared;
+mod issued;
 mod moves;
 mod state;
 mod taken_back;
 
 pub use cleared::Cleared;
+pub use issued::{Issued, MOST_COMMANDS, Verb};
 pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
@@ -97,6 +99,8 @@ pub struct Control {
     pub approved: BTreeMap<u32, Approval>,
     /// Namespaces that are not to be moved after all.
     pub skipped: BTreeSet<String>,
+    /// The commands that made all this, oldest first; of very many, the latest.
+    pub commands: Vec<Issued>,
 }
 
 /// Who has approved a wave.

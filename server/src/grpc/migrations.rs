@@ -134,7 +134,7 @@ impl MigrationService for Face {
     ) -> Answer<proto::RetryMovesResponse> {
         self.installed()?;
         let (id, command) = request::retry(request.into_inner()).map_err(refused)?;
-        let stored = self.control.command(&id, &command).await.map_err(status)?;
+        let stored = self.control.command(&id, &command, &caller()).await.map_err(status)?;
         let migration = Some(migration::migration(&stored));
         Ok(Response::new(proto::RetryMovesResponse { migration }))
     }
@@ -146,7 +146,7 @@ impl MigrationService for Face {
         self.installed()?;
         let approval = self.control.approval(&caller());
         let (id, command) = request::approve(request.get_ref(), approval).map_err(refused)?;
-        let stored = self.control.command(&id, &command).await.map_err(status)?;
+        let stored = self.control.command(&id, &command, &caller()).await.map_err(status)?;
         let migration = Some(migration::migration(&stored));
         Ok(Response::new(proto::ApproveMigrationResponse { migration }))
     }
@@ -157,7 +157,7 @@ impl MigrationService for Face {
     ) -> Answer<proto::SkipMovesResponse> {
         self.installed()?;
         let (id, command) = request::skip(request.into_inner()).map_err(refused)?;
-        let stored = self.control.command(&id, &command).await.map_err(status)?;
+        let stored = self.control.command(&id, &command, &caller()).await.map_err(status)?;
         let migration = Some(migration::migration(&stored));
         Ok(Response::new(proto::SkipMovesResponse { migration }))
     }
@@ -176,7 +176,7 @@ impl Face {
     async fn command(&self, id: &str, command: &Command) -> Result<Stored, Status> {
         self.installed()?;
         let id = request::id(id).map_err(refused)?;
-        self.control.command(&id, command).await.map_err(status)
+        self.control.command(&id, command, &caller()).await.map_err(status)
     }
 
     /// Makes a rollback, or only plans it when it has no ticket. A repeated request finds what the

@@ -128,6 +128,34 @@ pub struct ControlRecord {
     /// Namespaces that are not to be moved after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub skipped: BTreeSet<String>,
+    /// The commands that made all this, oldest first; of more than 100 the latest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandRecord>,
+}
+
+/// A command, and who gave it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandRecord {
+    /// PAUSE, RESUME, CANCEL, RETRY, SKIP or APPROVE.
+    pub verb: String,
+    /// Who gave it.
+    pub by: String,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Number of the wave that was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<u32>,
+    /// The namespaces that it names, at most the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// How many namespaces it names.
+    #[serde(default)]
+    pub named: u32,
+    /// Whether a retry deletes broken pods.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Who let a wave start.

@@ -2,15 +2,15 @@
 
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ApprovalRecord, ClearedRecord, ControlRecord, EvictionsRecord, HeadcountRecord,
-    LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord, ProblemRecord,
-    RestartRecord, TakenBackRecord,
+    self, ApprovalRecord, ClearedRecord, CommandRecord, ControlRecord, EvictionsRecord,
+    HeadcountRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord,
+    ProblemRecord, RestartRecord, TakenBackRecord,
 };
 use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Approval, Cleared, Control, Ended, Evictions, Leftover, LeftoverReason, Migration,
-    MigrationSpec, MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack,
+    Approval, Cleared, Control, Ended, Evictions, Issued, Leftover, LeftoverReason, Migration,
+    MigrationSpec, MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack, Verb,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -103,6 +103,32 @@ fn control(record: &ControlRecord) -> Control {
             .map(|it| (it.wave, Approval { by: it.by.clone(), at: it.at }))
             .collect(),
         skipped: record.skipped.clone(),
+        commands: record.commands.iter().filter_map(issued).collect(),
+    }
+}
+
+/// A command that a newer version knows is of no consequence here: what it did is recorded apart.
+fn issued(record: &CommandRecord) -> Option<Issued> {
+    Some(Issued {
+        verb: Verb::parse(&record.verb)?,
+        by: record.by.clone(),
+        at: record.at,
+        wave: record.wave,
+        namespaces: record.namespaces.clone(),
+        named: record.named,
+        force: record.force,
+    })
+}
+
+fn command_record(issued: &Issued) -> CommandRecord {
+    CommandRecord {
+        verb: issued.verb.as_str().to_owned(),
+        by: issued.by.clone(),
+        at: issued.at,
+        wave: issued.wave,
+        namespaces: issued.namespaces.clone(),
+        named: issued.named,
+        force: issued.force,
     }
 }
 
@@ -120,6 +146,7 @@ pub fn control_record(control: &Control) -> ControlRecord {
             .map(|(wave, it)| ApprovalRecord { wave: *wave, by: it.by.clone(), at: it.at })
             .collect(),
         skipped: control.skipped.clone(),
+        commands: control.commands.iter().map(command_record).collect(),
     }
 }
 

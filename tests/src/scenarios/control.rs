@@ -80,6 +80,13 @@ pub(crate) async fn a_paused_migration_starts_nothing(bed: &dyn Bed) -> Result<(
     session.done(&["resume", &id]).await?;
     session.until_state(&id, "SUCCEEDED").await?;
     second.replaced_once(bed).await?;
+    // Who has told it what outlives it; the second pause changed nothing.
+    let told = session.migration(&id).await?.commands;
+    let verbs: Vec<&str> = told.iter().map(|it| it.verb().as_str_name()).collect();
+    ensure!(verbs == ["VERB_PAUSE", "VERB_RESUME"], "{told:?}");
+    ensure!(told.iter().all(|it| !it.requester.is_empty() && it.time.is_some()), "{told:?}");
+    let shown = session.done(&["status", &id]).await?;
+    ensure!(shown.contains("pause: ") && shown.contains("resume: "), "{shown}");
     session.end_with(&["pause-a", "pause-b"]).await
 }
 

@@ -1,8 +1,11 @@
 //! What each command makes of each state.
 
 use super::world::{migration, problem, with_state};
-use revshift_core::command::{Command, Force, command, half_moved};
-use revshift_core::migration::{Ended, Migration, MigrationState, MoveState, PauseReason, Skip};
+use jiff::Timestamp;
+use revshift_core::command::{Command, Force, command, half_moved, issue};
+use revshift_core::migration::{
+    Approval, Ended, MOST_COMMANDS, Migration, MigrationState, MoveState, PauseReason, Skip, Verb,
+};
 use revshift_core::refusal::Refusal;
 use std::collections::BTreeSet;
 
@@ -30,6 +33,48 @@ fn pause_and_resume() {
     let paused = done(&running, &Command::Pause);
     assert_eq!(state(&paused), MigrationState::Paused(PauseReason::User));
     assert_eq!(state(&done(&paused, &Command::Resume)), MigrationState::Running);
+}
+
+#[test]
+fn who_commanded_what_is_kept_once_for_each_change() {
+    let mut m = with_state(migration("m", &["a", "b", "c"]), "a", MoveState::Failed(problem()));
+    m.spec.approvals = [0].into();
+    let (by, at) = ("alice".to_owned(), Timestamp::UNIX_EPOCH);
+    let commands = [
+        Command::Retry(vec!["a".to_owned()], Force::Yes),
+        Command::Skip(vec!["b".to_owned()]),
+        Command::Approve(Some(0), Approval { by: by.clone(), at }),
+        Command::Pause,
+        Command::Cancel,
+    ];
+    for wanted in commands {
+        for _ in 0..2 {
+            m.control = issue(&m, &BTreeSet::new(), &wanted, &by, at).unwrap();
+        }
+    }
+    let kept = &m.control.commands;
+    let verbs: Vec<Verb> = kept.iter().map(|issued| issued.verb).collect();
+    assert_eq!(verbs, [Verb::Retry, Verb::Skip, Verb::Approve, Verb::Pause, Verb::Cancel]);
+    assert!(kept.iter().all(|issued| issued.by == "alice" && issued.at == at));
+    assert_eq!((&kept[0].namespaces[..], kept[0].force), (&["a".to_owned()][..], true));
+    assert_eq!((kept[1].named, kept[2].wave), (1, Some(0)));
+}
+
+#[test]
+fn of_very_many_commands_and_names_the_bounds_hold() {
+    let names: Vec<String> = (0..50).map(|i| format!("n-{i}")).collect();
+    let mut m = migration("m", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    for _ in 0..MOST_COMMANDS {
+        for wanted in [Command::Pause, Command::Resume] {
+            m.control = issue(&m, &BTreeSet::new(), &wanted, "x", Timestamp::UNIX_EPOCH).unwrap();
+        }
+    }
+    let wanted = Command::Skip(names);
+    m.control = issue(&m, &BTreeSet::new(), &wanted, "x", Timestamp::UNIX_EPOCH).unwrap();
+    let kept = &m.control.commands;
+    assert_eq!((kept.len(), kept[0].verb), (MOST_COMMANDS, Verb::Resume));
+    let last = kept.last().unwrap();
+    assert_eq!((last.verb, last.named, last.namespaces.len()), (Verb::Skip, 50, 20));
 }
 
 #[test]

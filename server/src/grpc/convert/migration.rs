@@ -3,8 +3,8 @@
 use super::{duration, message, timestamp};
 use crate::published::Stored;
 use revshift_core::migration::{
-    Approval, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState, OnFailure,
-    PauseReason, Skip, Stage,
+    Approval, Issued, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState,
+    OnFailure, PauseReason, Skip, Stage, Verb,
 };
 use revshift_core::problem::Problem;
 use revshift_core::progress::LiveProgress;
@@ -48,6 +48,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
             exclude: rule.exclude.iter().cloned().collect(),
         }),
         unplanned_namespaces: Vec::new(),
+        commands: migration.control.commands.iter().map(command).collect(),
     }
 }
 
@@ -65,6 +66,26 @@ fn approval((wave, approval): (&u32, &Approval)) -> proto::Approval {
         wave: *wave,
         approver: approval.by.clone(),
         approve_time: Some(timestamp(approval.at)),
+    }
+}
+
+fn command(issued: &Issued) -> proto::Command {
+    let verb = match issued.verb {
+        Verb::Pause => proto::command::Verb::Pause,
+        Verb::Resume => proto::command::Verb::Resume,
+        Verb::Cancel => proto::command::Verb::Cancel,
+        Verb::Retry => proto::command::Verb::Retry,
+        Verb::Skip => proto::command::Verb::Skip,
+        Verb::Approve => proto::command::Verb::Approve,
+    };
+    proto::Command {
+        verb: verb.into(),
+        requester: issued.by.clone(),
+        time: Some(timestamp(issued.at)),
+        wave: issued.wave,
+        namespaces: issued.namespaces.clone(),
+        namespaces_total: issued.named,
+        force: issued.force,
     }
 }
 

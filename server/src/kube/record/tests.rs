@@ -143,6 +143,23 @@ fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
 }
 
 #[test]
+fn commands_come_back_as_they_were() {
+    let issued = |verb| Issued {
+        verb,
+        by: "alice".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+        wave: Some(3),
+        namespaces: vec!["shop".to_owned()],
+        named: 21,
+        force: true,
+    };
+    let commands = Verb::ALL.map(issued).to_vec();
+    let known = Control { paused: true, commands, ..Control::default() };
+    let text = serde_json::to_string(&control_record(&known)).unwrap();
+    assert_eq!(control(&serde_json::from_str(&text).unwrap()), known);
+}
+
+#[test]
 fn a_deletion_counts_as_a_cancellation() {
     let mut object = stored(0, 0);
     object.metadata.deletion_timestamp =

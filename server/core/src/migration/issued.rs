@@ -1,0 +1,99 @@
+//! What was commanded: by whom, when, and about what.
+
+use super::Control;
+use crate::command::{Command, Force};
+use jiff::Timestamp;
+
+/// So many commands are kept, the latest ones.
+pub const MOST_COMMANDS: usize = 100;
+/// So many namespaces of one command are named.
+const MOST_NAMES: usize = 20;
+
+/// A command that changed something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// What was commanded.
+    pub verb: Verb,
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The wave that was approved; none for any other command.
+    pub wave: Option<u32>,
+    /// The namespaces that it names, the first ones where they are many.
+    pub namespaces: Vec<String>,
+    /// How many namespaces it names.
+    pub named: u32,
+    /// Whether a retry was told to delete broken pods.
+    pub force: bool,
+}
+
+/// The kinds of commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start nothing new.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Start nothing any more.
+    Cancel,
+    /// Try moves again.
+    Retry,
+    /// Leave namespaces out.
+    Skip,
+    /// Let a wave start.
+    Approve,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 6] =
+        [Self::Pause, Self::Resume, Self::Cancel, Self::Retry, Self::Skip, Self::Approve];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "PAUSE",
+            Self::Resume => "RESUME",
+            Self::Cancel => "CANCEL",
+            Self::Retry => "RETRY",
+            Self::Skip => "SKIP",
+            Self::Approve => "APPROVE",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text)
+    }
+}
+
+impl Control {
+    /// Notes the command that has made this record of the one before; one that changed nothing is not
+    /// noted.
+    pub(crate) fn note(&mut self, before: &Self, command: &Command, by: &str, at: Timestamp) {
+        if self == before {
+            return;
+        }
+        let (verb, named, force) = match command {
+            Command::Pause => (Verb::Pause, &[][..], Force::No),
+            Command::Resume => (Verb::Resume, &[][..], Force::No),
+            Command::Cancel => (Verb::Cancel, &[][..], Force::No),
+            Command::Retry(namespaces, force) => (Verb::Retry, &namespaces[..], *force),
+            Command::Skip(namespaces) => (Verb::Skip, &namespaces[..], Force::No),
+            Command::Approve(..) => (Verb::Approve, &[][..], Force::No),
+        };
+        let approved = self.approved.keys().find(|wave| !before.approved.contains_key(wave));
+        self.commands.push(Issued {
+            verb,
+            by: by.to_owned(),
+            at,
+            wave: approved.copied(),
+            namespaces: named.iter().take(MOST_NAMES).cloned().collect(),
+            named: u32::try_from(named.len()).unwrap_or(u32::MAX),
+            force: force == Force::Yes,
+        });
+        let over = self.commands.len().saturating_sub(MOST_COMMANDS);
+        self.commands.drain(..over);
+    }
+}
