@@ -128,6 +128,7 @@ pub(crate) fn entry(replicas: u32) -> proto::PlanEntry {
         ],
         leftovers: vec![job()],
         wave: 0,
+        label_owner: String::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod client;
 pub mod crd;
+mod external;
 pub mod inspect;
 pub mod install;
 pub mod lease;

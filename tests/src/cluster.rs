@@ -190,8 +190,19 @@ pub(crate) async fn set_label(
     key: &str,
     value: Option<&str>,
 ) -> Result<()> {
+    set_label_as(client, "kubectl-label", name, key, value).await
+}
+
+/// Sets a namespace's label on behalf of a field manager.
+pub(crate) async fn set_label_as(
+    client: &Client,
+    manager: &str,
+    name: &str,
+    key: &str,
+    value: Option<&str>,
+) -> Result<()> {
     let patch = json!({ "metadata": { "labels": { key: value } } });
-    let params = PatchParams { field_manager: Some("kubectl-label".into()), ..<_>::default() };
+    let params = PatchParams { field_manager: Some(manager.to_owned()), ..<_>::default() };
     Api::<Namespace>::all(client.clone()).patch(name, &params, &Patch::Merge(&patch)).await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod drift;
 mod endpoints;
 mod evictions;
 mod failures;
+mod gitops;
 mod grpc;
 mod kinds;
 mod leftovers;
@@ -110,6 +111,8 @@ scenarios! {
     drift::a_follower_hears_of_a_deletion,
     drift::a_plan_is_for_the_labels_of_its_time,
     drift::a_workload_that_appears_in_the_middle_is_counted,
+    gitops::a_label_kept_by_gitops_is_waited_for,
+    gitops::a_label_that_gitops_puts_back_is_drift,
     rollback::a_migration_is_rolled_back_in_reverse_order,
     rollback::a_rollback_is_refused_where_it_would_guess,
     rollback::a_running_migration_is_rolled_back,

@@ -98,7 +98,14 @@ pub(crate) fn needs_somebody(state: migration::State) -> bool {
 /// Whether a move is between its start and its end.
 pub(crate) fn is_active(state: r#move::State) -> bool {
     use r#move::State;
-    matches!(state, State::Checking | State::Relabeling | State::Restarting | State::Verifying)
+    matches!(
+        state,
+        State::Checking
+            | State::Relabeling
+            | State::AwaitingLabel
+            | State::Restarting
+            | State::Verifying
+    )
 }
 
 /// Whether a move waits to be tried again.

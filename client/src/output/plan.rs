@@ -67,6 +67,10 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
             lines.push("  labels stay as they are".to_owned());
         }
         lines.extend(changes.into_iter().map(|change| format!("  label {change}")));
+        if !entry.label_owner.is_empty() {
+            let owner = style::one_line(&entry.label_owner);
+            lines.push(format!("  the label is set by {owner}, and waited for"));
+        }
         if !entry.workloads.is_empty() {
             let table = workloads(&entry.workloads).render(true, color);
             lines.extend(table.lines().map(|line| format!("  {line}")));

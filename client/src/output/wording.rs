@@ -173,6 +173,7 @@ pub(crate) fn tally(migration: &proto::Migration) -> String {
     let mut text = format!("{} of {} moved", counts.moved, migration.moves_total);
     for (number, what) in [
         (counts.active, "running"),
+        (counts.awaiting, "waiting for a label"),
         (counts.failed, "failed"),
         (counts.blocked, "blocked"),
         (counts.other, "not moved"),
@@ -280,6 +281,9 @@ pub(crate) fn move_line(
         if !live.waiting_for.is_empty() {
             let _ = write!(text, ", waiting for {}", live.waiting_for);
         }
+    }
+    if !it.label_owner.is_empty() {
+        let _ = write!(text, ": {} has to set its label", it.label_owner);
     }
     if it.attempt > 1 {
         let _ = write!(text, " [attempt {}]", it.attempt);

@@ -104,7 +104,12 @@ pub fn admit(
         {
             decisions.extend(supersede(migration, undone, &busy, now));
         }
-        decisions.extend(skipped(migration, now));
+        let free = |m: &&Move| !busy(&migration.id, &m.namespace);
+        decisions.extend(
+            skipped(migration)
+                .filter(free)
+                .map(|m| decide(migration, m.enter(MoveState::Skipped(Skip::Asked), now))),
+        );
         if room == 0 {
             continue;
         }
@@ -158,14 +163,13 @@ fn startable(migration: &Migration) -> Vec<&Move> {
 }
 
 /// Moves that are not to be made after all. One that has been relabelled is no longer skipped.
-fn skipped(migration: &Migration, now: Timestamp) -> impl Iterator<Item = Decision> + '_ {
+fn skipped(migration: &Migration) -> impl Iterator<Item = &Move> {
     migration
         .control
         .skipped
         .iter()
         .filter_map(|namespace| migration.find(namespace))
         .filter(|m| m.may_be_skipped())
-        .map(move |m| decide(migration, m.enter(MoveState::Skipped(Skip::Asked), now)))
 }
 
 /// Moves of `undone` that `rollback` takes over: not while a call for them is in flight.

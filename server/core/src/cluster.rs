@@ -75,6 +75,9 @@ pub struct NamespaceMeta {
     pub skip: bool,
     /// Field manager that last wrote `istio.io/rev`, where the object tells.
     pub label_manager: Option<String>,
+    /// Who keeps the namespace elsewhere and would put the label back, for people: Argo CD, Flux, Helm.
+    /// The label is theirs to write; none where nobody is known.
+    pub label_owner: Option<String>,
 }
 
 /// The annotation by which a migration locks a namespace.

@@ -69,7 +69,7 @@ pub fn command(
         _ if control.cancelled => return refuse("it is being cancelled"),
         Command::Pause => control.paused = true,
         Command::Resume => {
-            let unfinished = migration.counts().pending + migration.counts().active;
+            let unfinished = migration.counts().unfinished();
             let failed = migration.moves.iter().filter(|m| m.needs_help());
             let names: Vec<&str> = failed.map(|m| m.namespace.as_str()).collect();
             if unfinished == 0 && !names.is_empty() && !control.paused {
@@ -168,7 +168,10 @@ pub fn half_moved(migration: &Migration) -> Vec<String> {
         .iter()
         .filter(|m| match m.state {
             MoveState::Relabeling | MoveState::Restarting | MoveState::Verifying => true,
-            MoveState::Checking | MoveState::Failed(_) | MoveState::Blocked(_) => m.relabelled,
+            MoveState::Checking
+            | MoveState::AwaitingLabel(_)
+            | MoveState::Failed(_)
+            | MoveState::Blocked(_) => m.relabelled,
             MoveState::Pending
             | MoveState::Moved(_)
             | MoveState::Skipped(_)

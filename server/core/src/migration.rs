@@ -135,7 +135,8 @@ pub struct Move {
     pub since: Timestamp,
     /// When the first attempt began.
     pub started: Option<Timestamp>,
-    /// Whether this migration wrote the namespace's label or lock.
+    /// Whether this migration wrote the namespace's label or lock, or has seen the label that it waited
+    /// for.
     pub relabelled: bool,
     /// What the namespace had before it was touched.
     pub headcount: Option<Headcount>,
@@ -175,6 +176,8 @@ pub enum MoveState {
     Checking,
     /// Writes the label.
     Relabeling,
+    /// Waits until the label is set by whoever owns it, named here for people.
+    AwaitingLabel(String),
     /// Restarts workloads and waits for their rollouts.
     Restarting,
     /// Checks every pod.
@@ -239,7 +242,7 @@ impl Migration {
             return ended.state;
         }
         let counts = self.counts();
-        let unfinished = counts.pending + counts.active;
+        let unfinished = counts.unfinished();
         if self.control.cancelled {
             return if unfinished == 0 {
                 MigrationState::Cancelled
@@ -272,8 +275,7 @@ impl Migration {
 
     /// Why nothing new may start; none when it may.
     pub fn paused(&self) -> Option<PauseReason> {
-        let counts = self.counts();
-        self.pause(counts.pending + counts.active)
+        self.pause(self.counts().unfinished())
     }
 
     /// How many moves are in which state.
@@ -407,7 +409,9 @@ impl Move {
     pub fn may_be_skipped(&self) -> bool {
         match self.state {
             MoveState::Pending => true,
-            MoveState::Failed(_) | MoveState::Blocked(_) => !self.relabelled,
+            MoveState::AwaitingLabel(_) | MoveState::Failed(_) | MoveState::Blocked(_) => {
+                !self.relabelled
+            }
             _ => false,
         }
     }
@@ -446,7 +450,11 @@ impl MoveState {
     /// Whether the move is under way.
     pub fn is_active(&self) -> bool {
         match self {
-            Self::Checking | Self::Relabeling | Self::Restarting | Self::Verifying => true,
+            Self::Checking
+            | Self::Relabeling
+            | Self::AwaitingLabel(_)
+            | Self::Restarting
+            | Self::Verifying => true,
             Self::Pending
             | Self::Moved(_)
             | Self::Blocked(_)
@@ -458,12 +466,19 @@ impl MoveState {
         }
     }
 
+    /// Whether the move takes a place among those that may be under way at once: one that waits for
+    /// somebody else takes none.
+    pub fn takes_place(&self) -> bool {
+        self.is_active() && !matches!(self, Self::AwaitingLabel(_))
+    }
+
     /// The state's name.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
             Self::Checking => "CHECKING",
             Self::Relabeling => "RELABELING",
+            Self::AwaitingLabel(_) => "AWAITING_LABEL",
             Self::Restarting => "RESTARTING",
             Self::Verifying => "VERIFYING",
             Self::Moved(_) => "MOVED",

@@ -110,6 +110,8 @@ pub struct Entry {
     pub before: InjectionLabels,
     /// Labels after.
     pub after: InjectionLabels,
+    /// Who sets the label, for people; none where revshift does.
+    pub label_owner: Option<String>,
     /// Its workloads as they stand; not part of the hash.
     pub workloads: Vec<PlannedWorkload>,
     /// What would stay off the target; not part of the hash.
@@ -264,7 +266,9 @@ impl Plan {
             ]
             .map(value)
             .join("\n");
-            let _ = writeln!(text, "{}\n{}\n{}\n{labels}", entry.wave, entry.namespace, entry.uid);
+            let owner = entry.label_owner.as_deref().unwrap_or_default();
+            let Entry { wave, namespace, uid, .. } = entry;
+            let _ = writeln!(text, "{wave}\n{namespace}\n{uid}\n{labels}\n{owner}");
         }
         hex(&Sha256::digest(text.as_bytes()))
     }
@@ -330,7 +334,8 @@ impl Place<'_> {
         let workloads = prospect::workloads(&goal, &fresh, allow_downtime)?;
         let leftovers = goal.leftovers();
         let (namespace, uid) = (name.to_owned(), meta.uid.clone());
-        Ok(Entry { namespace, uid, wave: 0, before, after, workloads, leftovers })
+        let label_owner = meta.label_owner.clone();
+        Ok(Entry { namespace, uid, wave: 0, before, after, label_owner, workloads, leftovers })
     }
 }
 
@@ -350,6 +355,12 @@ pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
 }
 
 fn findings(entry: &Entry) -> Vec<Finding> {
+    let external = entry.label_owner.iter().map(|owner| Finding {
+        severity: Severity::Warning,
+        code: Code::NamespaceExternal,
+        object: format!("Namespace/{}", entry.namespace),
+        message: format!("its label is kept by {owner}; revshift waits until it is set there"),
+    });
     let evicted = entry.workloads.iter().filter_map(|workload| {
         let PlannedWorkload { kind, name, reason, .. } = workload;
         let object = format!("{kind}/{}/{name}", entry.namespace);
@@ -367,7 +378,7 @@ fn findings(entry: &Entry) -> Vec<Finding> {
         let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
         Finding { severity: Severity::Info, code, object, message: explain(leftover) }
     });
-    evicted.chain(left).collect()
+    external.chain(evicted).chain(left).collect()
 }
 
 fn explain(leftover: &Leftover) -> String {

@@ -52,6 +52,9 @@ codes! {
         "this version moves no namespaces labelled with istio-injection: replace it by istio.io/rev";
     /// The namespace's owner wants revshift to leave it alone.
     NamespaceSkipped = "RS1006", "leave it out, or take its annotation revshift.dev/skip away";
+    /// The namespace's label is kept by GitOps or Helm, so it is theirs to change.
+    NamespaceExternal = "RS1007",
+        "set istio.io/rev where its owner keeps it, once its wave has begun; the move goes on when it appears";
     /// A Deployment is paused.
     WorkloadPaused = "RS1101", "nothing: its pods are evicted one at a time";
     /// A workload is only updated when its pods are deleted.

@@ -114,7 +114,7 @@ fn answerable(migration: &Migration) -> Vec<(&Move, &Problem)> {
             let last = failed.min_by_key(|(m, _)| std::cmp::Reverse(m.wave));
             let quiet = |m: &Move| {
                 let mut wave = migration.moves.iter().filter(|other| other.wave == m.wave);
-                wave.all(|other| !other.state.is_active() && !is_marked(other))
+                wave.all(|other| !other.state.takes_place() && !is_marked(other))
             };
             last.into_iter().filter(|(m, _)| quiet(m)).collect()
         }

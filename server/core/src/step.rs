@@ -62,6 +62,8 @@ pub struct Order<'a> {
     pub paused: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// So many more namespaces may be under way: what has waited for its label goes on then.
+    pub places: u32,
     /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
     pub force: bool,
     /// What may begin beside all that is under way.
@@ -206,6 +208,7 @@ pub fn step(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>)
     match m.state {
         MoveState::Checking => step.check(),
         MoveState::Relabeling => step.relabel(scratch),
+        MoveState::AwaitingLabel(_) => step.await_label(scratch),
         MoveState::Restarting => step.restart(scratch),
         MoveState::Verifying => step.verify(scratch),
         MoveState::Pending

@@ -104,6 +104,7 @@ mod tests {
                 terminating: false,
                 skip: false,
                 label_manager: None,
+                label_owner: None,
             };
             set(Kind::Namespace, name, Object::Namespace(meta));
         }

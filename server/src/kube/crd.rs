@@ -323,6 +323,9 @@ pub struct MoveRecord {
     /// What stays off the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<LeftoverRecord>,
+    /// Who has to set the label, while that is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_owner: Option<String>,
     /// UNNEEDED or ASKED, when it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_reason: Option<String>,

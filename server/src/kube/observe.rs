@@ -4,6 +4,7 @@
 pub mod endpoints;
 mod istiod;
 
+use crate::kube::external;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{
@@ -54,6 +55,7 @@ pub fn namespace(object: &Namespace) -> Object {
             .unwrap_or_default(),
         skip: skipped(meta),
         label_manager: manager(meta, &["f:metadata", "f:labels", "f:istio.io/rev"]),
+        label_owner: external::owner(meta),
     })
 }
 

@@ -224,6 +224,7 @@ fn record(m: &Move) -> MoveRecord {
         MoveState::Pending
         | MoveState::Checking
         | MoveState::Relabeling
+        | MoveState::AwaitingLabel(_)
         | MoveState::Restarting
         | MoveState::Verifying
         | MoveState::Skipped(_)
@@ -255,6 +256,10 @@ fn record(m: &Move) -> MoveRecord {
         cleared: m.cleared.iter().map(cleared_record).collect(),
         taken_back: m.taken_back.as_ref().map(taken_back_record),
         leftovers,
+        label_owner: match &m.state {
+            MoveState::AwaitingLabel(owner) => Some(owner.clone()),
+            _ => None,
+        },
         skip_reason: match m.state {
             MoveState::Skipped(Skip::Unneeded) => Some("UNNEEDED".to_owned()),
             MoveState::Skipped(Skip::Asked) => Some("ASKED".to_owned()),
@@ -273,6 +278,9 @@ fn state(record: &MoveRecord) -> Result<MoveState, String> {
         "PENDING" => MoveState::Pending,
         "CHECKING" => MoveState::Checking,
         "RELABELING" => MoveState::Relabeling,
+        "AWAITING_LABEL" => {
+            MoveState::AwaitingLabel(record.label_owner.clone().unwrap_or_default())
+        }
         "RESTARTING" => MoveState::Restarting,
         "VERIFYING" => MoveState::Verifying,
         "MOVED" => MoveState::Moved(

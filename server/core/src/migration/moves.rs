@@ -164,6 +164,7 @@ impl Index {
             | MoveState::Relabeling
             | MoveState::Restarting
             | MoveState::Verifying => &mut counts.active,
+            MoveState::AwaitingLabel(_) => &mut counts.awaiting,
             MoveState::Moved(_) | MoveState::Skipped(Skip::Unneeded) => &mut counts.moved,
             MoveState::Failed(_) => &mut counts.failed,
             MoveState::Blocked(_) => &mut counts.blocked,
@@ -248,7 +249,7 @@ mod tests {
             manager: None,
             since: Timestamp::UNIX_EPOCH,
         };
-        match number % 12 {
+        match number % 13 {
             0 => MoveState::Pending,
             1 => MoveState::Checking,
             2 => MoveState::Relabeling,
@@ -260,6 +261,7 @@ mod tests {
             8 => MoveState::Skipped(Skip::Unneeded),
             9 => MoveState::Skipped(Skip::Asked),
             10 => MoveState::Cancelled,
+            11 => MoveState::AwaitingLabel(String::new()),
             _ => MoveState::Superseded,
         }
     }

@@ -37,6 +37,8 @@ pub struct MoveCounts {
     pub pending: u32,
     /// Under way.
     pub active: u32,
+    /// Waiting for a label that somebody else has to set.
+    pub awaiting: u32,
     /// Moved or already there.
     pub moved: u32,
     /// Failed.
@@ -45,6 +47,13 @@ pub struct MoveCounts {
     pub blocked: u32,
     /// Cancelled, gone, superseded, or skipped on request.
     pub other: u32,
+}
+
+impl MoveCounts {
+    /// How many have not come to an end or a halt.
+    pub fn unfinished(self) -> u32 {
+        self.pending + self.active + self.awaiting
+    }
 }
 
 impl MigrationState {

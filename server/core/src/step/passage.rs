@@ -1,7 +1,7 @@
 //! One move's passage from state to state, each by what must hold in it.
 
 use super::eviction::Subject;
-use super::{Call, Facts, Next, Order, SETTLE, Scratch, rollout_labels};
+use super::{Call, Facts, LOOK_AGAIN, Next, Order, SETTLE, Scratch, rollout_labels};
 use crate::cluster::{Lock, Namespace, NamespaceMeta};
 use crate::eviction;
 use crate::headcount::Headcount;
@@ -66,12 +66,39 @@ impl<'a> Step<'a> {
         if there && finished && goal.strangers().is_empty() {
             return self.enter(MoveState::Skipped(Skip::Unneeded));
         }
-        let mut next = self.m.enter(MoveState::Relabeling, self.facts.wall);
+        let mut next = self.m.enter(
+            match &self.meta.label_owner {
+                Some(owner) => MoveState::AwaitingLabel(owner.clone()),
+                None => MoveState::Relabeling,
+            },
+            self.facts.wall,
+        );
         // What an earlier attempt has left is no measure.
-        if next.headcount.is_none() || !self.ours() {
+        if next.headcount.is_none() || !(self.m.relabelled || self.ours()) {
             next.headcount = Some(Headcount::of(self.namespace));
         }
         commit(next)
+    }
+
+    /// Waits until the owner of the label has set it: whoever writes it in his place has it taken back.
+    pub(super) fn await_label(&self, scratch: &mut Scratch) -> Next {
+        if self.order.cancelled && !self.m.relabelled {
+            return self.enter(MoveState::Cancelled);
+        }
+        if let Some(next) = self.drift().or_else(|| self.locked()) {
+            return next;
+        }
+        if self.labels() != self.m.after {
+            scratch.settled_from = None;
+            return Next::Wait(None);
+        }
+        if let Some(until) = self.unsettled(scratch) {
+            return Next::Wait(Some(until));
+        }
+        if self.order.places == 0 {
+            return Next::Wait(Some(self.facts.elapsed + LOOK_AGAIN));
+        }
+        self.relabelled(scratch)
     }
 
     pub(super) fn relabel(&self, scratch: &mut Scratch) -> Next {
@@ -80,14 +107,13 @@ impl<'a> Step<'a> {
         }
         let relabelled = self.labels() == self.m.after && self.ours();
         if relabelled {
-            let from = *scratch.settled_from.get_or_insert(self.facts.elapsed);
-            if self.facts.elapsed < from + SETTLE {
-                return Next::Wait(Some(from + SETTLE));
-            }
-            *scratch = Scratch::default();
-            let mut next = self.m.enter(MoveState::Restarting, self.facts.wall);
-            next.relabelled = true;
-            return commit(next);
+            return match self.unsettled(scratch) {
+                Some(until) => Next::Wait(Some(until)),
+                None => self.relabelled(scratch),
+            };
+        }
+        if let Some(owner) = &self.meta.label_owner {
+            return self.enter(MoveState::AwaitingLabel(owner.clone()));
         }
         // From here on even a cancelled move runs to its end: its write may be under way.
         if let Some(next) = self.withheld(scratch) {
@@ -101,6 +127,23 @@ impl<'a> Step<'a> {
             prior: self.m.before.clone(),
             lock: Lock { migration: self.order.migration.to_owned(), attempt: self.m.attempt },
         }])
+    }
+
+    /// Until when admission may still match the old label; none once it has seen the new one.
+    fn unsettled(&self, scratch: &mut Scratch) -> Option<Duration> {
+        let until = *scratch.settled_from.get_or_insert(self.facts.elapsed) + SETTLE;
+        (self.facts.elapsed < until).then_some(until)
+    }
+
+    fn relabelled(&self, scratch: &mut Scratch) -> Next {
+        *scratch = Scratch::default();
+        let mut next = self.m.enter(MoveState::Restarting, self.facts.wall);
+        if !self.m.relabelled && matches!(self.m.state, MoveState::AwaitingLabel(_)) {
+            // Much may have changed while it waited.
+            next.headcount = Some(Headcount::of(self.namespace));
+        }
+        next.relabelled = true;
+        commit(next)
     }
 
     pub(super) fn restart(&self, scratch: &mut Scratch) -> Next {

@@ -2,7 +2,8 @@
 
 use super::world::{all, at, migration, problem, with_state};
 use revshift_core::admission::{Decision, Waits, admit, waits};
-use revshift_core::migration::{Migration, MoveState};
+use revshift_core::budget::namespaces_under_way;
+use revshift_core::migration::{Migration, MoveState, Skip};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is decided while 32 more moves may begin.
@@ -34,6 +35,24 @@ fn namespaces_move_one_after_the_other_in_order() {
     assert_eq!(decisions(&[busy]), []);
     let moved = with_state(fresh, "b", MoveState::Moved(Vec::new()));
     assert_eq!(decisions(&[moved]), [one("m", "a", MoveState::Checking)]);
+}
+
+#[test]
+fn what_waits_for_a_label_takes_no_place_and_holds_its_wave() {
+    let awaiting = MoveState::AwaitingLabel("Argo CD".to_owned());
+    let mut m = with_state(migration("m", &["a", "b", "c"]), "a", awaiting);
+    m.moves.edit(1, |m| m.wave = 0);
+    let all = all(&[m.clone()]);
+    assert_eq!(namespaces_under_way(&all), 0);
+    assert_eq!(decisions(std::slice::from_ref(&m)), [one("m", "b", MoveState::Checking)]);
+    let rest = with_state(m, "b", MoveState::Moved(Vec::new()));
+    assert_eq!((rest.wave(), decisions(std::slice::from_ref(&rest))), (Some(0), vec![]));
+    let mut spared = rest;
+    spared.control.skipped.insert("a".to_owned());
+    let skipped = MoveState::Skipped(Skip::Asked);
+    assert_eq!(decisions(std::slice::from_ref(&spared)), [one("m", "a", skipped.clone())]);
+    let over = with_state(spared, "a", skipped);
+    assert_eq!(decisions(&[over]), [one("m", "c", MoveState::Checking)]);
 }
 
 #[test]

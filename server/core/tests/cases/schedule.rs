@@ -65,6 +65,7 @@ impl Engine {
             spec: &self.migration.spec,
             paused: false,
             cancelled: false,
+            places: 1,
             force: false,
             room: Room::ALL,
         };

@@ -6,7 +6,7 @@ use revshift_core::cluster::{Kind, Lock};
 use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
-use revshift_core::step::{Call, Next, SETTLE};
+use revshift_core::step::{Call, LOOK_AGAIN, Next, SETTLE};
 use std::time::Duration;
 
 #[test]
@@ -40,6 +40,62 @@ fn a_move_passes_through_every_state_with_one_write_each() {
     story.look(true);
     assert_eq!(story.commits(), MoveState::Moved(Vec::new()));
     assert_eq!(story.next(), Next::Wait(None));
+}
+
+/// A move whose namespace is kept by somebody else.
+fn external(state: MoveState) -> Story {
+    let mut story = Story::new(state);
+    story.world.edit_namespace("shop", |meta| meta.label_owner = Some("Argo CD".to_owned()));
+    story
+}
+
+fn awaiting() -> MoveState {
+    MoveState::AwaitingLabel("Argo CD".to_owned())
+}
+
+#[test]
+fn a_label_that_others_keep_is_waited_for_and_never_written() {
+    let mut story = external(MoveState::Checking);
+    assert_eq!(story.commits(), awaiting());
+    assert_eq!(story.next(), Next::Wait(None));
+    story.world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", NEW)]));
+    assert_eq!(story.next(), Next::Wait(Some(SETTLE)));
+    // It needs a place among those that may be under way, like any other.
+    story.places = 0;
+    assert_eq!(story.after(SETTLE), Next::Wait(Some(SETTLE + LOOK_AGAIN)));
+    story.places = 1;
+    assert_eq!(story.commits(), MoveState::Restarting);
+    assert!(story.m().relabelled);
+    assert!(matches!(story.calls().as_slice(), [Call::Restart { .. }]));
+    // Whoever keeps it may still put it back: that is drift, as ever.
+    story.world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", OLD)]));
+    assert_eq!(story.code().0, Code::LabelDrift);
+}
+
+#[test]
+fn a_label_that_comes_and_goes_settles_anew() {
+    let mut story = external(awaiting());
+    for revision in [NEW, OLD, NEW] {
+        story
+            .world
+            .edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", revision)]));
+        story.after(SETTLE / 2);
+    }
+    let Next::Wait(Some(until)) = story.next() else { panic!("it does not wait") };
+    assert_eq!(until, story.elapsed + SETTLE);
+}
+
+#[test]
+fn what_waits_for_a_label_is_cancelled_and_drifts() {
+    let mut story = external(awaiting());
+    story.world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", "1-20")]));
+    assert_eq!(story.code().0, Code::LabelDrift);
+    let mut story = external(awaiting());
+    story.migration.control.cancelled = true;
+    assert_eq!(story.commits(), MoveState::Cancelled);
+    // Who takes a namespace over in the last moment has it.
+    let mut story = external(MoveState::Relabeling);
+    assert_eq!(story.commits(), awaiting());
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Story {
     pub(crate) scratch: Scratch,
     pub(crate) elapsed: Duration,
     pub(crate) unfinished: BTreeSet<String>,
+    /// So many more namespaces may be under way.
+    pub(crate) places: u32,
 }
 
 impl Story {
@@ -36,6 +38,7 @@ impl Story {
             scratch: Scratch::default(),
             elapsed: Duration::ZERO,
             unfinished: BTreeSet::from(["m".to_owned()]),
+            places: 1,
         }
     }
 
@@ -73,6 +76,7 @@ impl Story {
             spec: &self.migration.spec,
             paused: self.migration.control.paused,
             cancelled: self.migration.control.cancelled,
+            places: self.places,
             force: self.migration.forces(&self.migration.moves[0]),
             room: Room::ALL,
         };

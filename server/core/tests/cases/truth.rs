@@ -65,6 +65,7 @@ impl Truth {
             order: 0,
             skip: false,
             label_manager: None,
+            label_owner: None,
         };
         let mut truth = Self {
             meta,

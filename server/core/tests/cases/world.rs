@@ -157,6 +157,7 @@ impl World {
             order: 0,
             skip: false,
             label_manager: Some("kubectl".to_owned()),
+            label_owner: None,
         };
         self.set_namespace(name, meta);
     }

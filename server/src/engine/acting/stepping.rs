@@ -20,20 +20,25 @@ const CALLS: usize = 32;
 const PASSAGES: usize = 8;
 
 impl Acting {
-    pub(super) fn admit(&mut self, state: &State, parts: &Parts) {
+    /// How many more namespaces may be under way.
+    fn places(&self, state: &State, parts: &Parts) -> u32 {
         let stored = |id: &str, place: usize| {
             let m = state.migrations.get(id).and_then(|migration| migration.moves.get(place));
-            m.is_some_and(|m| m.state.is_active())
+            m.is_some_and(|m| m.state.takes_place())
         };
         // What was let in and is not stored yet takes room like what is.
         let queued =
             self.queued.iter().flat_map(|(id, queued)| queued.iter().map(move |it| (id, it)));
         let begun =
-            queued.filter(|(id, (place, m))| m.state.is_active() && !stored(id, **place)).count();
-        let room = parts.config.borrow().budgets().namespaces;
-        let room = room
+            queued.filter(|(id, (place, m))| m.state.takes_place() && !stored(id, **place)).count();
+        let places = parts.config.borrow().budgets().namespaces;
+        places
             .saturating_sub(budget::namespaces_under_way(&state.migrations))
-            .saturating_sub(u32::try_from(begun).unwrap_or(u32::MAX));
+            .saturating_sub(u32::try_from(begun).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn admit(&mut self, state: &State, parts: &Parts) {
+        let room = self.places(state, parts);
         let busy = |id: &str, namespace: &str| {
             let place = state.migrations.get(id).and_then(|it| it.moves.place(namespace));
             self.calls.contains_key(&(id.to_owned(), namespace.to_owned()))
@@ -70,6 +75,7 @@ impl Acting {
         };
         self.due.let_in(room);
         self.due.release();
+        let mut left = self.places(state, parts);
         for id in self.due.migrations() {
             // While a write of its records is in flight, nothing is decided.
             if self.writing.contains(&id) {
@@ -80,38 +86,40 @@ impl Acting {
             for (migration, index) in
                 migration.into_iter().flat_map(|m| places.iter().map(move |p| (m, *p)))
             {
-                self.step_one(migration, index, facts, parts, tasks);
+                left -= self.step_one(migration, index, facts, left, parts, tasks);
             }
         }
     }
 
+    /// Takes the next step of a move; answers how many places that takes, at most 1.
     fn step_one(
         &mut self,
         migration: &Migration,
         index: usize,
         facts: Facts<'_>,
+        places: u32,
         parts: &Parts,
         tasks: &mut JoinSet<Answer>,
-    ) {
+    ) -> u32 {
         let id = &migration.id;
         // What was just admitted goes on at once; whatever else is queued is decided on again once it
         // is stored.
         let m = match self.queued.get(id).and_then(|queued| queued.get(&index)) {
             Some(admitted) if admitted.state == MoveState::Checking => admitted.clone(),
-            Some(_) => return,
+            Some(_) => return 0,
             None => match migration.moves.get(index).filter(|m| m.state.is_active()) {
                 Some(m) => m.clone(),
-                None => return,
+                None => return 0,
             },
         };
         let place = (id.clone(), m.namespace.clone());
         if self.calls.contains_key(&place) {
-            return;
+            return 0;
         }
         // It is looked at once a call may be made again, whether it will make one or not.
         if m.state != MoveState::Checking && !self.limiter.open(facts.elapsed) {
             self.due.hold(id, index);
-            return;
+            return 0;
         }
         let target = &migration.spec.target;
         let restarting = m.state == MoveState::Restarting;
@@ -120,6 +128,7 @@ impl Acting {
             spec: &migration.spec,
             paused: migration.control.paused,
             cancelled: migration.control.cancelled,
+            places,
             force: migration.forces(&m),
             room: if restarting {
                 self.pace.room(&place, facts.cluster, target)
@@ -135,6 +144,8 @@ impl Acting {
             _ => None,
         };
         self.due.looked(id, index, wake, crowded);
+        let waited = !m.state.takes_place();
+        let taken = decided.as_ref().is_some_and(|m| waited && m.state.takes_place());
         match (decided, next) {
             (Some(m), _) => {
                 self.queued.entry(id.clone()).or_default().insert(index, m);
@@ -154,6 +165,7 @@ impl Acting {
             }
             (None, Next::Wait(_) | Next::Commit(_)) => {}
         }
+        u32::from(taken)
     }
 
     /// When the rate of a plane lets something begin that waits for it.

@@ -2,9 +2,7 @@
 
 use crate::published::Stored;
 use revshift_core::command;
-use revshift_core::migration::{
-    Migration, MigrationState, Move, MoveCounts, MoveState, PauseReason, Skip,
-};
+use revshift_core::migration::{Migration, MigrationState, Move, MoveState, PauseReason, Skip};
 use std::fmt::Display;
 
 /// Names in a sentence; more are only counted.
@@ -48,7 +46,10 @@ fn running(migration: &Migration) -> String {
 }
 
 fn activity(m: &Move) -> Option<String> {
-    let what = match m.state {
+    let what = match &m.state {
+        MoveState::AwaitingLabel(owner) => {
+            return Some(format!("waits until {owner} sets the label of `{}`", m.namespace));
+        }
         MoveState::Checking => "checks",
         MoveState::Relabeling => "relabels",
         MoveState::Restarting => "restarts the workloads of",
@@ -90,8 +91,7 @@ fn failed(migration: &Migration) -> String {
     if migration.moves.failed().next().is_none() {
         return format!("failed: {failures}; {moved}; resume to go on without, or cancel");
     }
-    let MoveCounts { pending, active, .. } = migration.counts();
-    let resume = if pending + active > 0 { "resume without them, " } else { "" };
+    let resume = if migration.counts().unfinished() > 0 { "resume without them, " } else { "" };
     format!("cannot go on with {failures}; {moved}; retry them, {resume}roll them back or cancel")
 }
 
@@ -224,6 +224,12 @@ mod tests {
         assert_eq!(sentence(running), "restarts the workloads of `b`; 1 of 2 namespaces moved");
         let between = migration(&[("a", moved.clone()), ("b", MoveState::Pending)]);
         assert_eq!(sentence(between), "1 of 2 namespaces moved; the next one is about to start");
+        let owner = MoveState::AwaitingLabel("Argo CD".to_owned());
+        let waits = migration(&[("a", moved.clone()), ("b", owner)]);
+        assert_eq!(
+            sentence(waits),
+            "waits until Argo CD sets the label of `b`; 1 of 2 namespaces moved"
+        );
         // It is final only once that is stored.
         let ending = migration(&[("a", moved)]);
         assert_eq!(sentence(ending), "1 of 1 namespace moved; it is ending");

@@ -3,13 +3,16 @@
 use super::{duration, message, timestamp};
 use crate::published::Stored;
 use revshift_core::migration::{
-    Approval, Issued, Leftover, LeftoverReason, MigrationState, Move, MoveCounts, MoveState,
-    OnFailure, PauseReason, Skip, Stage, Verb,
+    Approval, Issued, Leftover, LeftoverReason, Migration, MigrationState, Move, MoveCounts,
+    MoveState, OnFailure, PauseReason, Skip, Stage, Verb,
 };
 use revshift_core::problem::Problem;
 use revshift_core::progress::LiveProgress;
 use revshift_core::workload::WorkloadKind;
 use revshift_proto::v1 as proto;
+
+/// So many namespaces are named that a migration waits for.
+const MOST_AWAITED: usize = 20;
 
 /// A migration as stored.
 pub(crate) fn migration(stored: &Stored) -> proto::Migration {
@@ -25,7 +28,11 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         rollout_timeout: Some(duration(spec.rollout_timeout)),
         state: state(public).into(),
         pause_reason: pause_reason(public).into(),
-        waiting_for: waiting_for.iter().filter(|_| waiting).cloned().collect(),
+        waiting_for: if waiting {
+            waiting_for.iter().cloned().collect()
+        } else {
+            awaited(migration)
+        },
         message: message::of(stored),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
@@ -67,6 +74,12 @@ fn approval((wave, approval): (&u32, &Approval)) -> proto::Approval {
         approver: approval.by.clone(),
         approve_time: Some(timestamp(approval.at)),
     }
+}
+
+/// The namespaces whose label somebody else has to set, the first ones where they are many.
+fn awaited(migration: &Migration) -> Vec<String> {
+    let awaiting = migration.active().filter(|(_, m)| !m.state.takes_place());
+    awaiting.take(MOST_AWAITED).map(|(_, m)| format!("Namespace/{}", m.namespace)).collect()
 }
 
 fn command(issued: &Issued) -> proto::Command {
@@ -149,6 +162,10 @@ pub(crate) fn movement(index: usize, m: &Move) -> proto::Move {
         restarts: restarts.chain(evictions).chain(cleared).collect(),
         leftovers: leftovers.iter().map(leftover).collect(),
         wave: m.wave,
+        label_owner: match &m.state {
+            MoveState::AwaitingLabel(owner) => owner.clone(),
+            _ => String::new(),
+        },
         skip_reason: match m.state {
             MoveState::Skipped(Skip::Unneeded) => proto::r#move::SkipReason::Unneeded,
             MoveState::Skipped(Skip::Asked) => proto::r#move::SkipReason::Asked,
@@ -199,8 +216,8 @@ fn problem(problem: &Problem) -> proto::Problem {
 }
 
 fn counts(counts: MoveCounts) -> proto::MoveCounts {
-    let MoveCounts { pending, active, moved, failed, blocked, other } = counts;
-    proto::MoveCounts { pending, active, moved, failed, blocked, other }
+    let MoveCounts { pending, active, awaiting, moved, failed, blocked, other } = counts;
+    proto::MoveCounts { pending, active, moved, failed, blocked, other, awaiting }
 }
 
 fn state(state: MigrationState) -> proto::migration::State {
@@ -237,6 +254,7 @@ fn move_state(state: &MoveState) -> proto::r#move::State {
         MoveState::Pending => proto::r#move::State::Pending,
         MoveState::Checking => proto::r#move::State::Checking,
         MoveState::Relabeling => proto::r#move::State::Relabeling,
+        MoveState::AwaitingLabel(_) => proto::r#move::State::AwaitingLabel,
         MoveState::Restarting => proto::r#move::State::Restarting,
         MoveState::Verifying => proto::r#move::State::Verifying,
         MoveState::Moved(_) => proto::r#move::State::Moved,

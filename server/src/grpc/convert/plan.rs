@@ -55,6 +55,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         workloads: Vec::new(),
         leftovers: Vec::new(),
         wave: m.wave,
+        label_owner: String::new(),
     });
     let entries = entries.collect();
     proto::RollbackMigrationResponse { migration: Some(migration), plan: Some(plan), entries }
@@ -100,6 +101,7 @@ fn entry(entry: Entry) -> proto::PlanEntry {
         workloads: entry.workloads.into_iter().map(workload).collect(),
         leftovers: entry.leftovers.iter().map(leftover).collect(),
         wave: entry.wave,
+        label_owner: entry.label_owner.unwrap_or_default(),
     }
 }
 

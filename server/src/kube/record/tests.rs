@@ -28,6 +28,7 @@ fn states() -> Vec<MoveState> {
         MoveState::Pending,
         MoveState::Checking,
         MoveState::Relabeling,
+        MoveState::AwaitingLabel("Argo CD".to_owned()),
         MoveState::Restarting,
         MoveState::Verifying,
         MoveState::Moved(leftovers.to_vec()),

@@ -1,0 +1,120 @@
+//! Who keeps a namespace in a repository of their own: GitOps controllers and Helm, told by what they
+//! leave on an object.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use revshift_core::label;
+
+/// What puts labels back that others change.
+struct Keeper {
+    name: &'static str,
+    /// Its field managers, by how their names begin.
+    managers: &'static [&'static str],
+    /// Labels and annotations by which it knows its objects, with the value where only one tells.
+    marks: &'static [(&'static str, Option<&'static str>)],
+}
+
+const KEEPERS: [Keeper; 3] = [
+    Keeper {
+        name: "Argo CD",
+        managers: &["argocd"],
+        marks: &[("argocd.argoproj.io/tracking-id", None), ("argocd.argoproj.io/instance", None)],
+    },
+    Keeper {
+        name: "Flux",
+        managers: &["kustomize-controller", "helm-controller", "flux"],
+        marks: &[("kustomize.toolkit.fluxcd.io/name", None), ("helm.toolkit.fluxcd.io/name", None)],
+    },
+    Keeper {
+        name: "Helm",
+        managers: &["helm"],
+        marks: &[
+            ("meta.helm.sh/release-name", None),
+            ("app.kubernetes.io/managed-by", Some("Helm")),
+        ],
+    },
+];
+
+/// Who would put a namespace's label `istio.io/rev` back, and what tells so; none when nobody is known.
+pub(super) fn owner(meta: &ObjectMeta) -> Option<String> {
+    let mut keepers = KEEPERS.iter();
+    let by_field = keepers.find_map(|keeper| {
+        let manager = managers(meta).find(|manager| keeper.is(manager))?;
+        Some(format!("{} (field manager {manager})", keeper.name))
+    });
+    by_field.or_else(|| {
+        KEEPERS.iter().find_map(|keeper| {
+            let (mark, _) = keeper.marks.iter().find(|(key, value)| marked(meta, key, *value))?;
+            Some(format!("{} (its mark {mark})", keeper.name))
+        })
+    })
+}
+
+impl Keeper {
+    fn is(&self, manager: &str) -> bool {
+        self.managers.iter().any(|known| manager.starts_with(known))
+    }
+}
+
+/// The field managers of the label.
+fn managers(meta: &ObjectMeta) -> impl Iterator<Item = &str> {
+    let path = ["f:metadata", "f:labels", &format!("f:{}", label::REVISION)].map(str::to_owned);
+    let entries = meta.managed_fields.iter().flatten();
+    let owning = entries.filter(move |entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        path.iter().try_fold(fields, |fields, step| Some(fields?.get(step))).flatten().is_some()
+    });
+    owning.filter_map(|entry| entry.manager.as_deref())
+}
+
+fn marked(meta: &ObjectMeta, key: &str, wanted: Option<&str>) -> bool {
+    let found = [&meta.labels, &meta.annotations].into_iter().flatten();
+    let mut values = found.filter_map(|all| all.get(key));
+    values.any(|value| wanted.is_none_or(|wanted| wanted == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(metadata: serde_json::Value) -> Option<String> {
+        owner(&serde_json::from_value(metadata).unwrap())
+    }
+
+    fn managed(manager: &str, label: &str) -> serde_json::Value {
+        let fields = json!({ "f:metadata": { "f:labels": { label: {} } } });
+        json!({ "managedFields": [{ "manager": manager, "fieldsV1": fields }] })
+    }
+
+    #[test]
+    fn a_field_manager_of_the_label_tells() {
+        for (manager, name) in [
+            ("argocd-controller", "Argo CD"),
+            ("kustomize-controller", "Flux"),
+            ("helm-controller", "Flux"),
+            ("helm", "Helm"),
+        ] {
+            let told = of(managed(manager, "f:istio.io/rev"));
+            assert_eq!(told, Some(format!("{name} (field manager {manager})")));
+            assert_eq!(of(managed(manager, "f:team")), None, "{manager}");
+        }
+        for manager in ["kubectl-label", "revshift"] {
+            assert_eq!(of(managed(manager, "f:istio.io/rev")), None, "{manager}");
+        }
+    }
+
+    #[test]
+    fn their_labels_and_annotations_tell() {
+        for (place, key, value, name) in [
+            ("annotations", "argocd.argoproj.io/tracking-id", "a:/Namespace:x/x", "Argo CD"),
+            ("labels", "kustomize.toolkit.fluxcd.io/name", "apps", "Flux"),
+            ("annotations", "meta.helm.sh/release-name", "shop", "Helm"),
+            ("labels", "app.kubernetes.io/managed-by", "Helm", "Helm"),
+        ] {
+            let told = of(json!({ place: { key: value } }));
+            assert_eq!(told, Some(format!("{name} (its mark {key})")));
+        }
+        assert_eq!(of(json!({ "labels": { "app.kubernetes.io/managed-by": "ops" } })), None);
+        assert_eq!(of(json!({})), None);
+    }
+}
