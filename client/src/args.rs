@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Migrations(command::migrations::Args),
     /// Show one migration and its namespaces
     Status(command::status::Args),
+    /// Account for a migration: every namespace and workload, and who decided
+    Report(command::report::Args),
     /// Follow a migration until it ends
     Watch(command::watch::Args),
     /// Start nothing new in a migration until it is resumed
@@ -136,6 +138,7 @@ impl Command {
             Self::Migrate(args) => args.run(context).await,
             Self::Migrations(args) => args.run(context).await,
             Self::Status(args) => args.run(context).await,
+            Self::Report(args) => args.run(context).await,
             Self::Watch(args) => args.run(context).await,
             Self::Pause(args) => args.run(context).await,
             Self::Resume(args) => args.run(context).await,

@@ -11,6 +11,7 @@ pub(crate) mod namespaces;
 pub(crate) mod pause;
 pub(crate) mod planes;
 mod proposal;
+pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod rollback;

@@ -3,6 +3,7 @@
 //! The only module that writes. Both sinks are given by the caller, so nothing here knows of the
 //! process's own streams but [`Io::process`].
 
+pub(crate) mod account;
 pub(crate) mod bars;
 pub(crate) mod document;
 pub(crate) mod lines;

@@ -251,6 +251,48 @@ async fn status_shows_problems_with_their_remedies_and_leftovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_accounts_for_namespaces_workloads_and_commands() {
+    let labels = |revision: &str| [("istio.io/rev".to_owned(), revision.to_owned())].into();
+    let moved = proto::Move {
+        start_time: Some(ago(200)),
+        labels_before: labels(OLD),
+        labels_after: labels(NEW),
+        restarts: vec![proto::Restart {
+            kind: "Deployment".into(),
+            name: "web".into(),
+            attempt: 1,
+            method: proto::restart::Method::Roll.into(),
+        }],
+        ..a_move("smm-demo", 0, r#move::State::Moved)
+    };
+    let waiting = proto::Move {
+        start_time: Some(ago(90)),
+        ..a_move("kept", 1, r#move::State::AwaitingLabel)
+    };
+    let rollback = proto::Migration { id: "m-8".into(), rollback_of: "m-7".into(), ..paused() };
+    let page = |moves| proto::ListMovesResponse { moves, next_page_token: String::new() };
+    let fake = Fake::default()
+        .answer(proto::GetMigrationResponse { migration: Some(told()) })
+        .answer(page(vec![moved, waiting]))
+        .answer(proto::ListMigrationsResponse {
+            migrations: vec![rollback, told()],
+            next_page_token: String::new(),
+        })
+        .answer(page(vec![a_move("smm-demo", 0, r#move::State::Pending)]));
+    let end = revshift("report m-7").at(&fake).run().await;
+    let out = &end.is(Done).said("").out;
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let times = ["2023-03-01T11:56:40Z", "2023-03-01T11:57:55Z", "1m15s"];
+    let row = [&["smm-demo", OLD, NEW, "MOVED", "1"][..], &times, &["m-8"]].concat();
+    assert!(rows.contains(&row), "{out}");
+    assert!(rows.contains(&vec!["Deployment/web", "1", "ROLL"]), "{out}");
+    let open =
+        vec!["kept", "(not", "set)", "(not", "set)", "AWAITING_LABEL", "1", "2023-03-01T11:58:30Z"];
+    assert!(rows.contains(&open), "{out}");
+    assert!(out.contains("commands\n  approve wave 1: alice, "), "{out}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn status_as_yaml_holds_migration_and_moves() {
     let end = revshift("status m-7 -o yaml").at(&status()).run().await;
     assert!(end.is(Done).said("").out.starts_with("migration:\n  id: m-7\n"), "{}", end.out);

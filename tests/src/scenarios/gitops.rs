@@ -79,6 +79,14 @@ pub(crate) async fn a_label_kept_by_gitops_is_waited_for(bed: &dyn Bed) -> Resul
     until_injected(bed, "kept-a", OLD, 2).await?;
     untouched(&client, "kept-a").await?;
     expect_label(&client, "kept-c", OLD).await?;
+    // The account of it names what became of each, who decided, and the way back.
+    let report = session.done(&["report", id]).await?;
+    for word in ["Deployment/web", "ROLL", "SKIPPED", "skip kept-c: ", back] {
+        ensure!(report.contains(word), "no {word} in {report}");
+    }
+    let report = session.done(&["report", id, "-o", "json"]).await?;
+    let report: serde_json::Value = serde_json::from_str(&report)?;
+    ensure!(report["rollbacks"][0]["migration"]["id"] == back, "{report}");
     session.end_with(&["kept-a", "kept-b", "kept-c"]).await
 }
 
