@@ -11,7 +11,7 @@ mod migrations;
 mod namespaces;
 mod page;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod server;
 mod status;
 mod token;

@@ -197,7 +197,7 @@ pub struct MigrationStatus {
     /// Generation of the specification that this status follows from.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Conditions; `Succeeded` sums up.
+    /// Conditions; `Succeeded` sums up, `Progressing` and `Paused` tell why it does not go on.
     #[serde(default)]
     pub conditions: Vec<Condition>,
 }

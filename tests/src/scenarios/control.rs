@@ -52,6 +52,12 @@ pub(crate) async fn a_detached_migration_is_watched_later(bed: &dyn Bed) -> Resu
     ensure!(status["state"] == "SUCCEEDED" && status["moved"] == 1, "{status}");
     ensure!(status["conditions"][0]["type"] == "Succeeded", "{status}");
     ensure!(status["conditions"][0]["status"] == "True", "{status}");
+    let others = [(1, "Progressing", "Succeeded"), (2, "Paused", "NotPaused")];
+    for (place, kind, reason) in others {
+        let condition = &status["conditions"][place];
+        ensure!(condition["type"] == kind && condition["status"] == "False", "{status}");
+        ensure!(condition["reason"] == reason, "{status}");
+    }
     ensure!(spec["source"] == OLD && spec["target"] == NEW && spec["moves"] == 1, "{spec}");
     session.end_with(&["detached"]).await
 }
