@@ -1,6 +1,7 @@
 //! Every scenario, by the surface that it tells of.
 
 mod blockages;
+mod changes;
 mod control;
 mod crash;
 mod drift;
@@ -111,6 +112,9 @@ scenarios! {
     drift::a_follower_hears_of_a_deletion,
     drift::a_plan_is_for_the_labels_of_its_time,
     drift::a_workload_that_appears_in_the_middle_is_counted,
+    changes::a_workload_is_scaled_in_the_middle,
+    changes::a_workload_is_deployed_in_the_middle,
+    changes::workloads_are_deleted_and_recreated_in_the_middle,
     gitops::a_label_kept_by_gitops_is_waited_for,
     gitops::a_label_that_gitops_puts_back_is_drift,
     rollback::a_migration_is_rolled_back_in_reverse_order,
