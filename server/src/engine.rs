@@ -82,6 +82,7 @@ impl Engine {
             Kind::Injector,
             Kind::Plane(Source::Calisti),
             Kind::Plane(Source::Sail),
+            Kind::Peer,
         ];
         Self {
             parts,

@@ -23,6 +23,38 @@ fn calisti(client: &Client) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), "istio-system", &resource)
 }
 
+/// Resources of Calisti by their kind, where the procedure has its planes.
+fn of_calisti(client: &Client, kind: &str) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", kind);
+    let plural = format!("{}s", kind.to_lowercase());
+    let resource = ApiResource::from_gvk_with_plural(&gvk, &plural);
+    Api::namespaced_with(client.clone(), "istio-system", &resource)
+}
+
+/// Creates a resource of Calisti.
+pub(crate) async fn create_in_calisti(
+    client: &Client,
+    kind: &str,
+    name: &str,
+    spec: Value,
+    annotations: Value,
+) -> Result<()> {
+    let object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "servicemesh.cisco.com/v1alpha1",
+        "kind": kind,
+        "metadata": { "name": name, "annotations": annotations },
+        "spec": spec,
+    }))?;
+    of_calisti(client, kind).create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
+/// Deletes a resource of Calisti.
+pub(crate) async fn delete_in_calisti(client: &Client, kind: &str, name: &str) -> Result<()> {
+    of_calisti(client, kind).delete(name, &DeleteParams::default()).await?;
+    Ok(())
+}
+
 /// Sail's planes.
 fn sail(client: &Client) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision");

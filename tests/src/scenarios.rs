@@ -115,6 +115,7 @@ scenarios! {
     changes::a_workload_is_scaled_in_the_middle,
     changes::a_workload_is_deployed_in_the_middle,
     changes::workloads_are_deleted_and_recreated_in_the_middle,
+    gitops::what_another_cluster_decides_on_is_refused,
     gitops::a_label_kept_by_gitops_is_waited_for,
     gitops::a_label_that_gitops_puts_back_is_drift,
     rollback::a_migration_is_rolled_back_in_reverse_order,

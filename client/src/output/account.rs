@@ -13,8 +13,18 @@ use super::{
 };
 
 const COLUMNS: &[&str] = &[
-    "NAMESPACE", "WORKLOAD", "FROM", "TO", "STATE", "ATTEMPT", "METHOD", "START", "END", "TOOK",
-    "PROBLEM", "ROLLBACK",
+    "NAMESPACE",
+    "WORKLOAD",
+    "FROM",
+    "TO",
+    "STATE",
+    "ATTEMPT",
+    "METHOD",
+    "START",
+    "END",
+    "TOOK",
+    "PROBLEM",
+    "ROLLBACK",
 ];
 
 /// The account of these moves; `undone` tells the rollback of a namespace, if there is one.

@@ -4,10 +4,14 @@
 //! leads to the same view once the last one has arrived.
 
 mod changed;
+mod controller;
+mod peers;
 mod planes;
 mod pods;
 mod reply;
 
+pub use controller::Controller;
+pub use peers::Peer;
 pub use planes::Istiod;
 
 use crate::headcount::Slice;
@@ -30,6 +34,8 @@ pub struct Cluster {
     istiods: BTreeMap<(String, String), Istiod>,
     /// Injectors by webhook configuration.
     injectors: BTreeMap<String, Vec<Injector>>,
+    /// Copies of planes in other clusters, by namespace and name.
+    peers: BTreeMap<(String, String), Peer>,
     planes: Planes,
     flat_injectors: Vec<Injector>,
     /// Versions learnt from replies to own calls, until a watch has passed them: a list that began
@@ -106,6 +112,8 @@ pub enum Kind {
     Injector,
     /// Planes of Calisti or Sail.
     Plane(Source),
+    /// Copies of Calisti's planes in other clusters.
+    Peer,
 }
 
 /// One object as read.
@@ -125,6 +133,8 @@ pub enum Object {
     Injectors(Vec<Injector>),
     /// A plane.
     Plane(Box<Plane>),
+    /// A copy of a plane in another cluster.
+    Peer(Peer),
 }
 
 /// Names an object among those of its kind; `namespace` is empty for cluster-scoped ones.
@@ -149,29 +159,6 @@ pub enum Change {
     Set(Kind, Key, Object),
     /// An object does not exist any more.
     Gone(Kind, Key),
-}
-
-/// Who controls a pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Controller {
-    /// A workload that can be rolled.
-    Workload(WorkloadKey),
-    /// A Job of its own.
-    Job(String),
-    /// A CronJob, through a Job.
-    CronJob(String),
-    /// Nobody.
-    Nobody,
-    /// A controller whose pod template is not known here.
-    Other {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// Whether it is of a kind that is watched and was not seen: it was deleted, or its pods
-        /// were orphaned.
-        unseen: bool,
-    },
 }
 
 impl Cluster {
@@ -303,6 +290,7 @@ impl Cluster {
                 }
                 self.find_planes();
             }
+            Object::Peer(peer) => self.set_peer(key, peer),
         }
     }
 
@@ -340,6 +328,7 @@ impl Cluster {
                 self.declared.remove(&(source, format!("{}/{}", key.namespace, key.name)));
                 self.find_planes();
             }
+            Kind::Peer => self.peer_gone(key),
         }
     }
 
@@ -351,7 +340,7 @@ impl Cluster {
             Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => {
                 self.changed.namespace(&key.namespace);
             }
-            Kind::Injector | Kind::Plane(_) => {}
+            Kind::Injector | Kind::Plane(_) | Kind::Peer => {}
         }
     }
 
@@ -364,7 +353,7 @@ impl Cluster {
                 Kind::Pod => namespace.pods.clear(),
                 Kind::Job => namespace.cron_jobs.clear(),
                 Kind::Slice => namespace.slices.clear(),
-                Kind::Injector | Kind::Plane(_) => {}
+                Kind::Injector | Kind::Plane(_) | Kind::Peer => {}
             }
         }
         self.namespaces.retain(|_, namespace| !namespace.is_empty());
@@ -372,6 +361,7 @@ impl Cluster {
             Kind::Workload(WorkloadKind::Deployment) => self.istiods.clear(),
             Kind::Injector => self.injectors.clear(),
             Kind::Plane(source) => self.declared.retain(|(of, _), _| *of != source),
+            Kind::Peer => self.peers.clear(),
             Kind::Namespace | Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => return,
         }
         self.find_planes();
@@ -387,17 +377,6 @@ impl Cluster {
             if namespace.is_empty() {
                 self.namespaces.remove(name);
             }
-        }
-    }
-}
-
-impl Controller {
-    /// `kind/name` of a controller that makes pods anew; none for any other.
-    pub fn label(&self) -> Option<String> {
-        match self {
-            Self::Workload(key) => Some(key.to_string()),
-            Self::Other { kind, name, .. } => Some(format!("{kind}/{name}")),
-            Self::Job(_) | Self::CronJob(_) | Self::Nobody => None,
         }
     }
 }

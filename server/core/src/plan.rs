@@ -181,6 +181,11 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }
+    let kept: Vec<Violation> =
+        [&source, &target].into_iter().filter_map(|it| kept(cluster, it)).collect();
+    if !kept.is_empty() {
+        return Err(Refusal::Plan(kept));
+    }
     let survey = Survey {
         cluster,
         source: &source,
@@ -234,6 +239,19 @@ pub fn available(cluster: &Cluster, name: &str) -> Result<Revision, Refusal> {
         });
     }
     Ok(plane.revision.clone())
+}
+
+/// What forbids to write labels for a plane here: another cluster decides on them.
+pub(crate) fn kept(cluster: &Cluster, revision: &Revision) -> Option<Violation> {
+    let peer = cluster.label_source(revision)?;
+    Some(Violation {
+        code: Code::InjectionSourcePeer,
+        subject: format!("ControlPlane/{revision}"),
+        description: format!(
+            "cluster `{peer}` decides on the labels of its namespaces, and its operator puts back what \
+             is written here"
+        ),
+    })
 }
 
 impl Plan {

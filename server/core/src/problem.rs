@@ -95,6 +95,9 @@ codes! {
     /// The webhooks would not give new pods of the namespace to the target alone.
     InjectorMismatch = "RS2003",
         "compare the selectors of the injector webhooks with the namespace's labels";
+    /// Another cluster decides on the labels of a plane's namespaces.
+    InjectionSourcePeer = "RS2004",
+        "migrate in the cluster that is named: its labels are copied here; or take the annotation off its plane";
     /// A rollout made no progress for too long.
     RolloutStalled = "RS3001", "look at the workload's pods and events, mend it, then retry";
     /// The Deployment's own progress deadline has passed.

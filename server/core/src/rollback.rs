@@ -47,7 +47,9 @@ pub fn rollback(
     let chosen = choose(migration, request)?;
     let target = plan::available(cluster, migration.spec.source.as_str())?;
     let mut entries = Vec::new();
-    let mut violations = Vec::new();
+    let planes = [&migration.spec.source, &migration.spec.target];
+    let mut violations: Vec<Violation> =
+        planes.into_iter().filter_map(|plane| plan::kept(cluster, plane)).collect();
     for m in chosen {
         match check(cluster, migration, m) {
             Ok((meta, namespace)) => {

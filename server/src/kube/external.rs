@@ -1,8 +1,17 @@
-//! Who keeps a namespace in a repository of their own: GitOps controllers and Helm, told by what they
-//! leave on an object.
+//! Who else decides on labels: GitOps controllers and Helm, told by what they leave on an object, and
+//! Calisti's operator on behalf of another cluster.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use revshift_core::cluster::{Object, Peer};
 use revshift_core::label;
+use revshift_core::plane::Revision;
+use serde_json::Value;
+
+/// The annotation by which the labels of a plane's namespaces follow those of its cluster.
+const INJECTION_SOURCE: &str =
+    "controlplane.istio.servicemesh.cisco.com/namespace-injection-source";
 
 /// What puts labels back that others change.
 struct Keeper {
@@ -49,6 +58,20 @@ pub(super) fn owner(meta: &ObjectMeta) -> Option<String> {
     })
 }
 
+/// A copy of a plane in another cluster (PeerIstioControlPlane of servicemesh.cisco.com/v1alpha1).
+pub(super) fn peer(object: &DynamicObject) -> Object {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let namespace = object.namespace().unwrap_or_default();
+    let text = |value: &Value| value.as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+    let here = text(&status["istioControlPlaneName"]);
+    let cluster = text(&status["clusterID"]).or_else(|| text(&spec["clusterID"]));
+    Object::Peer(Peer {
+        revision: Revision::of_calisti(&here.unwrap_or_else(|| object.name_any()), &namespace),
+        cluster: cluster.unwrap_or_else(|| object.name_any()),
+        source: object.annotations().get(INJECTION_SOURCE).is_some_and(|value| value == "true"),
+    })
+}
+
 impl Keeper {
     fn is(&self, manager: &str) -> bool {
         self.managers.iter().any(|known| manager.starts_with(known))
@@ -77,11 +100,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(metadata: serde_json::Value) -> Option<String> {
+    fn of(metadata: Value) -> Option<String> {
         owner(&serde_json::from_value(metadata).unwrap())
     }
 
-    fn managed(manager: &str, label: &str) -> serde_json::Value {
+    fn managed(manager: &str, label: &str) -> Value {
         let fields = json!({ "f:metadata": { "f:labels": { label: {} } } });
         json!({ "managedFields": [{ "manager": manager, "fieldsV1": fields }] })
     }

@@ -3,7 +3,7 @@
 //! No typed object is kept: each is converted when it arrives. A relist ends in a complete list,
 //! since kube's watcher does not tell what vanished meanwhile; that of pods is told one by one.
 
-use crate::kube::{crd, observe};
+use crate::kube::{crd, external, observe};
 use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -57,8 +57,9 @@ pub enum Records<K> {
 pub type Sender = mpsc::Sender<Observed>;
 
 /// Kinds that exist only where their CRD is installed, by the CRD's name.
-const OPTIONAL: [(&str, Optional); 5] = [
+const OPTIONAL: [(&str, Optional); 6] = [
     ("istiocontrolplanes.servicemesh.cisco.com", Optional::Cluster(Kind::Plane(Source::Calisti))),
+    ("peeristiocontrolplanes.servicemesh.cisco.com", Optional::Cluster(Kind::Peer)),
     ("istiorevisions.sailoperator.io", Optional::Cluster(Kind::Plane(Source::Sail))),
     ("rollouts.argoproj.io", Optional::Cluster(Kind::Workload(WorkloadKind::Rollout))),
     ("migrations.revshift.dev", Optional::Migrations),
@@ -216,6 +217,10 @@ fn dynamic(kind: Kind, definition: &str) -> (ApiResource, fn(&DynamicObject) -> 
         Kind::Plane(Source::Calisti) => (
             GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane"),
             observe::calisti_plane,
+        ),
+        Kind::Peer => (
+            GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "PeerIstioControlPlane"),
+            external::peer,
         ),
         _ => (GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision"), observe::sail_plane),
     };

@@ -6,6 +6,7 @@ use crate::cluster::{
     NEW, OLD, application, expect_label, held_application, set_label, set_label_as, until_injected,
 };
 use crate::history::History;
+use crate::mesh;
 use crate::session::{Session, until};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
@@ -114,6 +115,37 @@ pub(crate) async fn a_label_that_gitops_puts_back_is_drift(bed: &dyn Bed) -> Res
     session.until_state(&again, "CANCELLED").await?;
     session.until_move(&again, "put-back", MoveState::Cancelled).await?;
     session.end_with(&["put-back"]).await
+}
+
+/// The labels of a plane's namespaces follow those of another cluster: that one is named.
+pub(crate) async fn what_another_cluster_decides_on_is_refused(bed: &dyn Bed) -> Result<()> {
+    let client = bed.client();
+    application(bed, "followed").await?;
+    let (group, version) = ("servicemesh.cisco.com", "v1alpha1");
+    let (kind, plural) = ("PeerIstioControlPlane", "peeristiocontrolplanes");
+    mesh::define(&client, group, version, kind, plural, "Namespaced").await?;
+    let plane = json!({ "version": "1.15.3", "mode": "ACTIVE" });
+    mesh::create_in_calisti(&client, "IstioControlPlane", "cp-led", plane, json!({})).await?;
+    mesh::set_calisti_status(&client, "cp-led", "Available", "").await?;
+    let source = "controlplane.istio.servicemesh.cisco.com/namespace-injection-source";
+    let spec = json!({ "version": "1.15.3", "mode": "ACTIVE", "clusterID": "east" });
+    let marks = json!({ source: "true" });
+    until(bed, "a peer can be created", async || {
+        mesh::create_in_calisti(&client, kind, "cp-led", spec.clone(), marks.clone()).await
+    })
+    .await?;
+    let session = Session::start(bed).await?;
+    let migrate = ["migrate", "--from", OLD, "--to", "cp-led", "-n", "followed", "--yes"];
+    until(bed, "the other cluster is known", async || {
+        let words = ["RS2004", "ControlPlane/cp-led.istio-system", "cluster `east`"];
+        session.refused(&migrate, 1, &words).await
+    })
+    .await?;
+    expect_label(&client, "followed", OLD).await?;
+    for kind in [kind, "IstioControlPlane"] {
+        mesh::delete_in_calisti(&client, kind, "cp-led").await?;
+    }
+    session.end_with(&["followed"]).await
 }
 
 /// Makes the label one of Argo CD's fields, as when it was applied from a repository, and marks the

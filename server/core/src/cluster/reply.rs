@@ -91,7 +91,9 @@ impl Cluster {
                 let workload = WorkloadKey { kind, name: key.name.clone() };
                 namespace.workloads.get(&workload).map(|workload| &workload.uid)
             }
-            Kind::Pod | Kind::Job | Kind::Slice | Kind::Injector | Kind::Plane(_) => None,
+            Kind::Pod | Kind::Job | Kind::Slice | Kind::Injector | Kind::Plane(_) | Kind::Peer => {
+                None
+            }
         };
         if let Some(uid) = uid.cloned() {
             if self.deleted.len() == BURIED {
@@ -112,6 +114,7 @@ fn identity(object: &Object) -> Option<(&str, &str)> {
         | Object::Job(_)
         | Object::Slice(_)
         | Object::Injectors(_)
-        | Object::Plane(_) => None,
+        | Object::Plane(_)
+        | Object::Peer(_) => None,
     }
 }

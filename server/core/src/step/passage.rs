@@ -8,8 +8,10 @@ use crate::headcount::Headcount;
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
 use crate::migration::{MigrationSpec, Move, MoveState, Skip};
+use crate::plan;
 use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
+use crate::refusal::Violation;
 use crate::rollout::{self, Goal, Verdict};
 use crate::workload::{Workload, WorkloadKey};
 use std::collections::BTreeMap;
@@ -47,6 +49,13 @@ impl<'a> Step<'a> {
             let message = format!("control plane `{target}` is {} {}", plane.status, plane.error);
             let object = format!("ControlPlane/{target}");
             return self.fail(Code::PlaneUnavailable, object, message.trim_end().to_owned());
+        }
+        for plane in [source, target] {
+            if let Some(Violation { code, subject, description }) =
+                plan::kept(self.facts.cluster, plane)
+            {
+                return block(self.m, self.facts, code, subject, description, None);
+            }
         }
         if let Some(next) = self.drift().or_else(|| self.locked()) {
             return next;

@@ -27,6 +27,7 @@ fn entry(wave: u32, kind: &str, replicas: u32, method: Option<Method>) -> Entry 
         wave,
         before: InjectionLabels::default(),
         after: InjectionLabels::default(),
+        label_owner: None,
         workloads: vec![workload],
         leftovers: Vec::new(),
     }

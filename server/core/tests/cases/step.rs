@@ -99,6 +99,19 @@ fn what_waits_for_a_label_is_cancelled_and_drifts() {
 }
 
 #[test]
+fn what_another_cluster_decides_on_is_not_begun() {
+    let mut story = Story::new(MoveState::Checking);
+    story.world.peer("cp-v115x", "east", true);
+    assert_eq!(story.code(), (Code::InjectionSourcePeer, format!("ControlPlane/{NEW}")));
+    let mut story = Story::new(MoveState::Checking);
+    story.world.peer("cp-v115x", "east", false);
+    assert_eq!(story.commits(), MoveState::Relabeling);
+    story.world.peer("cp-v115x", "east", true);
+    story.world.gone(Kind::Peer, "istio-system", "cp-v115x-east");
+    assert_eq!(story.world.cluster.label_source(&rev(NEW)), None);
+}
+
+#[test]
 fn planes_are_checked_again_when_a_move_starts() {
     let mut story = Story::new(MoveState::Checking);
     story.world.plane(super::world::calisti(NEW, false));

@@ -1,7 +1,7 @@
 //! Builders of small clusters, in the words of the cluster itself.
 
 use jiff::Timestamp;
-use revshift_core::cluster::{Change, Cluster, Key, Kind, Lock, NamespaceMeta, Object};
+use revshift_core::cluster::{Change, Cluster, Key, Kind, Lock, NamespaceMeta, Object, Peer};
 use revshift_core::injection::Injector;
 use revshift_core::label::{InjectionLabels, Labels, Operator, Requirement, Selector};
 use revshift_core::migration::{Control, Migration, MigrationSpec, Move, MoveState};
@@ -135,6 +135,17 @@ impl World {
         let key = key(&plane.namespace, &plane.name);
         let kind = Kind::Plane(plane.source);
         self.cluster.apply(Change::Set(kind, key, Object::Plane(Box::new(plane))));
+    }
+
+    /// A copy of a Calisti plane in another cluster.
+    pub(crate) fn peer(&mut self, plane: &str, cluster: &str, source: bool) {
+        let peer = Peer {
+            revision: Revision::of_calisti(plane, "istio-system"),
+            cluster: cluster.to_owned(),
+            source,
+        };
+        let key = key("istio-system", &format!("{plane}-{cluster}"));
+        self.cluster.apply(Change::Set(Kind::Peer, key, Object::Peer(peer)));
     }
 
     pub(crate) fn injectors(&mut self, name: &str, injectors: Vec<Injector>) {
