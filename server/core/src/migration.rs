@@ -446,52 +446,6 @@ impl Move {
     }
 }
 
-impl MoveState {
-    /// Whether the move is under way.
-    pub fn is_active(&self) -> bool {
-        match self {
-            Self::Checking
-            | Self::Relabeling
-            | Self::AwaitingLabel(_)
-            | Self::Restarting
-            | Self::Verifying => true,
-            Self::Pending
-            | Self::Moved(_)
-            | Self::Blocked(_)
-            | Self::Failed(_)
-            | Self::Skipped(_)
-            | Self::Cancelled
-            | Self::Gone
-            | Self::Superseded => false,
-        }
-    }
-
-    /// Whether the move takes a place among those that may be under way at once: one that waits for
-    /// somebody else takes none.
-    pub fn takes_place(&self) -> bool {
-        self.is_active() && !matches!(self, Self::AwaitingLabel(_))
-    }
-
-    /// The state's name.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Checking => "CHECKING",
-            Self::Relabeling => "RELABELING",
-            Self::AwaitingLabel(_) => "AWAITING_LABEL",
-            Self::Restarting => "RESTARTING",
-            Self::Verifying => "VERIFYING",
-            Self::Moved(_) => "MOVED",
-            Self::Blocked(_) => "BLOCKED",
-            Self::Failed(_) => "FAILED",
-            Self::Skipped(_) => "SKIPPED",
-            Self::Cancelled => "CANCELLED",
-            Self::Gone => "GONE",
-            Self::Superseded => "SUPERSEDED",
-        }
-    }
-}
-
 /// The value of `revshift.dev/restart` for an attempt of a migration.
 pub fn restart_id(migration: &str, attempt: u32) -> String {
     format!("{migration}.{attempt}")
