@@ -93,7 +93,10 @@ impl Cause {
             || status.source().is_some();
         match failure::reason(&status) {
             Some(
-                ErrorReason::NotReady | ErrorReason::Draining | ErrorReason::KubernetesUnavailable,
+                ErrorReason::NotReady
+                | ErrorReason::Draining
+                | ErrorReason::KubernetesUnavailable
+                | ErrorReason::PlanNewer,
             ) => Self::NotNow(Box::new(status)),
             None if on_the_way => Self::Silent(failure::chain(&status)),
             Some(_) | None => Self::Refused(Box::new(status)),

@@ -203,12 +203,12 @@ impl Follower {
         match &mut self.view {
             View::Messages | View::Silent => {}
             View::Lines(lines) => {
-                for line in lines.of(&self.followed, &changed) {
+                for line in lines.of(&self.followed, &changed, context.now()) {
                     context.say(&line);
                 }
             }
             View::Bars(bars) => {
-                bars.show(&self.followed, &changed);
+                bars.show(&self.followed, &changed, context.now());
                 let paused = self.followed.state().is_some_and(fold::needs_somebody);
                 let advice = self
                     .followed

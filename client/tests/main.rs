@@ -10,3 +10,4 @@ mod proposals;
 mod tables;
 mod terminal;
 mod verbs;
+mod windows;

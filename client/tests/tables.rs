@@ -308,6 +308,7 @@ async fn versions_of_client_and_server() {
         ready: true,
         budgets: None,
         slowed: String::new(),
+        freezes: vec![],
     };
     let slowed = proto::GetServerResponse { slowed: "2.0 calls".into(), ..answer.clone() };
     let end = revshift("version").at(&Fake::default().answer(slowed)).run().await;

@@ -4,8 +4,10 @@
 //! refused with the reason in the log, and what was in force stays in force.
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use revshift_core::budget::Budgets;
-use serde::Deserialize;
+use revshift_core::calendar::{self, Freeze};
+use serde::{Deserialize, Deserializer, de};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,6 +24,26 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Config {
     /// How much may be under way at once.
     pub budgets: BudgetsConfig,
+    /// When no migration begins anything.
+    pub freezes: Vec<FreezeConfig>,
+}
+
+/// A time in which no migration begins anything, rollbacks excepted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FreezeConfig {
+    /// When it begins: RFC 3339, or date, time and time zone.
+    #[serde(deserialize_with = "moment")]
+    pub from: Timestamp,
+    /// When it is over.
+    #[serde(deserialize_with = "moment")]
+    pub to: Timestamp,
+    /// Why, for those who wait.
+    pub reason: String,
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    calendar::moment(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// Budgets, over all migrations together; what is absent has its default.
@@ -55,7 +77,21 @@ impl Config {
         ] {
             ensure!(value != Some(0), "budgets.{name} must be at least 1");
         }
+        for (index, FreezeConfig { from, to, reason }) in config.freezes.iter().enumerate() {
+            ensure!(from < to, "freezes[{index}].from must be before its to");
+            ensure!(!reason.trim().is_empty(), "freezes[{index}].reason must say why");
+        }
         Ok(config)
+    }
+
+    /// The freezes.
+    pub fn freezes(&self) -> Vec<Freeze> {
+        let freezes = self.freezes.iter().map(|FreezeConfig { from, to, reason }| Freeze {
+            from: *from,
+            to: *to,
+            reason: reason.clone(),
+        });
+        freezes.collect()
     }
 
     /// The budgets with their defaults.
@@ -146,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn freezes_are_read_with_an_offset_or_a_time_zone() {
+        let text = "freezes:\n- {from: 2026-12-20T00:00:00Z, to: 2027-01-02 00:00 Europe/Berlin, \
+                    reason: holidays}\n";
+        let freezes = Config::parse(text).unwrap().freezes();
+        let (from, to) = ("2026-12-20T00:00:00Z", "2027-01-01T23:00:00Z");
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        assert_eq!(freezes, [Freeze { from, to, reason: "holidays".to_owned() }]);
+    }
+
+    #[test]
     fn what_is_unknown_or_makes_no_sense_is_refused_by_name() {
         for (text, word) in [
             ("budget: {}", "budget"),
@@ -153,6 +199,23 @@ mod tests {
             ("budgets:\n  pods: -1", "pods"),
             ("budgets:\n  pods: 0", "budgets.pods must be at least 1"),
             ("budgets:\n  pods: many", "many"),
+            (
+                "freezes:\n- {from: 2026-12-20, to: 2027-01-02T00:00:00Z, reason: x}",
+                "`2026-12-20` is",
+            ),
+            ("freezes:\n- {from: 2026-12-20T00:00:00Z, reason: x}", "`to`"),
+            (
+                "freezes:\n- {from: 2026-12-20T00:00:00Z, to: 2026-12-20 01:00 Europe/Berlin, reason: x}",
+                "freezes[0].from must be before its to",
+            ),
+            (
+                "freezes:\n- {from: 2026-12-20T00:00:00Z, to: 2026-12-21T00:00:00Z, reason: ''}",
+                "freezes[0].reason must say why",
+            ),
+            (
+                "freezes:\n- {from: 2026-12-20T00:00:00Z, until: 2026-12-21T00:00:00Z, reason: x}",
+                "until",
+            ),
             ("- 1", "Config"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

@@ -11,9 +11,10 @@ use crate::published::{Published, State, Stored};
 use kube::{Error, ResourceExt};
 use revshift_core::admission;
 use revshift_core::budget::Budgets;
+use revshift_core::calendar::{self, Freeze, Hold};
 use revshift_core::command::{self, Command};
 use revshift_core::migration::{Approval, Migration};
-use revshift_core::plan::{self, Plan};
+use revshift_core::plan::{self, PLAN_VERSION, Plan};
 use revshift_core::refusal::Refusal;
 use revshift_core::rollback;
 use revshift_core::selection;
@@ -54,6 +55,8 @@ pub struct Planned {
     pub budgets: Budgets,
     /// Pods a second that may begin towards its target, and how that comes about.
     pub rate: (u32, String),
+    /// What would keep it from beginning now when this replica acts.
+    pub hold: Option<Hold>,
 }
 
 /// What identifies a creation.
@@ -82,6 +85,11 @@ impl Control {
         self.config.borrow().budgets()
     }
 
+    /// When nothing begins while this replica acts.
+    pub fn freezes(&self) -> Vec<Freeze> {
+        self.config.borrow().freezes()
+    }
+
     /// What is published.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
@@ -100,7 +108,10 @@ impl Control {
         let budgets = self.budgets();
         let (cluster, target) = (&state.cluster, &plan.target);
         let rate = (budgets.rate(cluster, target), budgets.rate_rule(cluster, target));
-        Planned { plan, waits_for, budgets, rate }
+        let (windows, freezes) = (&plan.windows, self.freezes());
+        let hold = calendar::hold(windows, &freezes, self.clock.now());
+        let hold = hold.filter(|_| plan.rollback_of.is_none());
+        Planned { plan, waits_for, budgets, rate, hold }
     }
 
     /// Stores the migration for `request`, if its plan still has the hash on the ticket.
@@ -110,7 +121,7 @@ impl Control {
         ticket: &Ticket,
         caller: &Caller,
     ) -> Result<Stored, Failure> {
-        self.installed()?;
+        self.storable()?;
         let id = plan::migration_id(&caller.0, &ticket.request_id);
         if let Some(stored) = self.repeated(&id, ticket).await? {
             let moves = stored.migration.moves.iter().map(|m| &m.namespace);
@@ -152,9 +163,10 @@ impl Control {
         command: &Command,
         caller: &Caller,
     ) -> Result<Stored, Failure> {
-        self.installed()?;
+        self.storable()?;
         for _ in 0..TRIES {
             let live = self.read(id).await?;
+            understood(&live)?;
             let stored = self.stored(&live)?;
             let Stored { migration, waiting_for, .. } = &stored;
             let now = self.clock.now();
@@ -177,7 +189,9 @@ impl Control {
     ) -> Result<Planned, Failure> {
         self.installed()?;
         // Its records are read live: what is restored depends on them.
-        let stored = self.stored(&self.read(id).await?)?;
+        let live = self.read(id).await?;
+        understood(&live)?;
+        let stored = self.stored(&live)?;
         let state = self.ready()?;
         let plan = rollback::rollback(&state.cluster, &stored.migration, request)?;
         Ok(self.planned(&state, plan))
@@ -191,7 +205,7 @@ impl Control {
         ticket: &Ticket,
         caller: &Caller,
     ) -> Result<Stored, Failure> {
-        self.installed()?;
+        self.storable()?;
         let new = plan::migration_id(&caller.0, &ticket.request_id);
         if let Some(stored) = self.repeated(&new, ticket).await? {
             return Ok(stored);
@@ -294,8 +308,22 @@ impl Control {
     }
 
     fn installed(&self) -> Result<(), Failure> {
-        if self.ready()?.installed { Ok(()) } else { Err(Failure::CrdsMissing) }
+        self.ready()?.definitions.installed()
     }
+
+    fn storable(&self) -> Result<(), Failure> {
+        self.ready()?.definitions.storable()
+    }
+}
+
+/// Refuses to change what a newer version has accepted: this one does not know all of its rules, and
+/// writes back only what it knows.
+fn understood(live: &Live) -> Result<(), Failure> {
+    let version = live.object.spec.plan_version;
+    if version <= PLAN_VERSION {
+        return Ok(());
+    }
+    Err(Failure::PlanNewer { migration: live.object.name_any(), version })
 }
 
 /// The unfinished migrations that a new one with this plan would wait for.

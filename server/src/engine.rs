@@ -9,16 +9,16 @@ mod status;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::acting::{Acting, Answer};
+use crate::definitions::Definitions;
+use crate::engine::acting::{Acting, Answer, Numbers};
 use crate::engine::records::Records;
+use crate::kube::announcer::Announcer;
 use crate::kube::call::Caller;
 use crate::kube::lease::{Eligibility, Holder, Leadership};
 use crate::kube::store::Store;
-use crate::kube::watch::Observed;
+use crate::kube::watch::{Observed, WATCHED};
 use crate::published::{Published, State};
 use revshift_core::cluster::{Change, Kind};
-use revshift_core::plane::Source;
-use revshift_core::workload::WorkloadKind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub struct Parts {
     pub eligible: watch::Sender<Eligibility>,
     /// Makes calls.
     pub caller: Caller,
+    /// Tells people what has happened.
+    pub announcer: Announcer,
     /// Stores records; its writes end before the lease does.
     pub store: Store,
     /// The configuration; the leader's is in force.
@@ -62,6 +64,8 @@ pub struct Engine {
     records: Records,
     missing: BTreeSet<Kind>,
     records_listed: (bool, bool),
+    /// How often etcd was restored from a backup.
+    restored: u64,
     acting: Option<Acting>,
     tasks: JoinSet<Answer>,
     wake: Option<Duration>,
@@ -70,25 +74,12 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(parts: Parts) -> Self {
-        let missing = [
-            Kind::Namespace,
-            Kind::Workload(WorkloadKind::Deployment),
-            Kind::Workload(WorkloadKind::StatefulSet),
-            Kind::Workload(WorkloadKind::DaemonSet),
-            Kind::Workload(WorkloadKind::Rollout),
-            Kind::Pod,
-            Kind::Job,
-            Kind::Slice,
-            Kind::Injector,
-            Kind::Plane(Source::Calisti),
-            Kind::Plane(Source::Sail),
-            Kind::Peer,
-        ];
         Self {
             parts,
             records: Records::default(),
-            missing: missing.into(),
+            missing: WATCHED.into(),
             records_listed: (false, false),
+            restored: 0,
             acting: None,
             tasks: JoinSet::new(),
             wake: None,
@@ -117,11 +108,12 @@ impl Engine {
             }
             let published = Arc::clone(&self.parts.published);
             published.update(|state| {
-                for observed in observed {
-                    self.take_in(state, observed);
-                }
+                // Answers are never of a later time than a restored backup that is told with them.
                 for answer in answers {
                     self.answered(state, answer);
+                }
+                for observed in observed {
+                    self.take_in(state, observed);
                 }
                 self.follow(state);
             });
@@ -150,7 +142,15 @@ impl Engine {
                 self.records_listed.1 |= change.is_list();
                 self.records.take_shards(state, change);
             }
-            Observed::Installed(installed) => state.installed = installed,
+            Observed::Definitions(definitions) => state.definitions = definitions,
+            Observed::Restored(times) => {
+                self.restored = times;
+                self.missing = WATCHED.into();
+                self.records_listed = (false, false);
+                self.acting = None;
+                self.tasks = JoinSet::new();
+                state.cluster.restored();
+            }
         }
         state.ready = self.missing.is_empty() && self.records_listed.0 && self.records_listed.1;
     }
@@ -171,9 +171,12 @@ impl Engine {
     fn follow(&mut self, state: &mut State) {
         state.settle();
         state.leader = self.parts.holder.borrow().0.clone();
+        // What older CRDs cannot store would be lost, and be done again.
+        let outdated = matches!(state.definitions, Definitions::Outdated(_));
         let eligible = Eligibility {
-            able: state.ready && self.records.understood(),
+            able: state.ready && !outdated && self.records.understood(),
             floor: self.records.epoch(),
+            restored: self.restored,
         };
         self.parts
             .eligible
@@ -189,9 +192,10 @@ impl Engine {
         };
         if self.acting.as_ref().is_none_or(|acting| acting.epoch() != leadership.epoch) {
             self.tasks.abort_all();
-            self.acting = Some(Acting::new(leadership.epoch, self.parts.clock.elapsed()));
+            let numbers = if self.restored > 0 { Numbers::Renewed } else { Numbers::Kept };
+            self.acting = Some(Acting::new(leadership.epoch, numbers, self.parts.clock.elapsed()));
         }
-        if !state.ready || !state.installed {
+        if !state.ready || state.definitions != Definitions::Current {
             return;
         }
         if let Some(acting) = &mut self.acting {

@@ -1,5 +1,6 @@
 //! Why a request was not carried out, for whatever the reason.
 
+use revshift_core::plan::PLAN_VERSION;
 use revshift_core::refusal::Refusal;
 use thiserror::Error;
 
@@ -15,6 +16,23 @@ pub enum Failure {
     /// The cluster does not serve revshift's own resources.
     #[error("the cluster has no revshift CRDs")]
     CrdsMissing,
+    /// The cluster's CRDs are those of an older version, and would drop part of what is stored.
+    #[error(
+        "the cluster's revshift CRDs can store plans up to version {0} only, and this server's are \
+         of version {PLAN_VERSION}"
+    )]
+    CrdsOutdated(u32),
+    /// A newer version has accepted the migration, by rules that this one does not know.
+    #[error(
+        "migration `{migration}` was accepted by a newer revshift: its plan is of version {version}, \
+         and this replica knows those up to {PLAN_VERSION}"
+    )]
+    PlanNewer {
+        /// The migration.
+        migration: String,
+        /// The version of its plan.
+        version: u32,
+    },
     /// Other writers were faster, several times in a row.
     #[error("others keep writing migration `{0}`")]
     ConcurrentWrite(String),

@@ -130,7 +130,7 @@ impl Face {
 }
 
 fn need_crds(state: &State) -> Result<(), Failure> {
-    if state.installed { Ok(()) } else { Err(Failure::CrdsMissing) }
+    state.definitions.installed()
 }
 
 /// Who calls. Without authentication only loopback is served, and whoever is there counts as the

@@ -1,5 +1,6 @@
 //! The one place that knows Kubernetes: objects to facts, calls to requests, records to resources.
 
+pub mod announcer;
 pub mod call;
 pub mod client;
 pub mod crd;

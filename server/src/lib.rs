@@ -4,6 +4,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod definitions;
 pub mod engine;
 pub mod failure;
 pub mod grpc;

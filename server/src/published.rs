@@ -2,6 +2,7 @@
 //!
 //! gRPC handlers hold no state of their own: they read here, and watch the version.
 
+use crate::definitions::Definitions;
 use revshift_core::admission::Waits;
 use revshift_core::cluster::Cluster;
 use revshift_core::limiter::Slowed;
@@ -27,8 +28,8 @@ pub struct State {
     pub slowed: Option<Slowed>,
     /// Whether everything that is watched was listed once.
     pub ready: bool,
-    /// Whether the cluster serves revshift's own resources.
-    pub installed: bool,
+    /// What the cluster's CRDs of revshift can store.
+    pub definitions: Definitions,
 }
 
 /// The state with a version that rises with each change.

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::engine::{Engine, Parts};
 use crate::grpc;
+use crate::kube::announcer;
 use crate::kube::call::Caller;
 use crate::kube::client::with_deadlines;
 use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
@@ -24,9 +25,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+/// So long may Events still be told at shutdown.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// Changes that may wait for the engine.
 const QUEUE: usize = 4096;
 
@@ -83,8 +87,12 @@ where
     let guarded = with_deadlines(&client, Some(leading.clone()));
     let terms = Terms::of(lease);
     let (able, eligible) = watch::channel(Eligibility::default());
-    let ends = Ends { leadership, holder, eligible };
+    let (restored, back) = watch::channel(0);
+    let ends = Ends { leadership, holder, eligible, restored };
     let elector = Elector::new(&client, &namespace, &identity, terms, clock, ends);
+    let (announcer, telling) = announcer::announcer(plain.clone());
+    let mut announcing = JoinSet::new();
+    announcing.spawn(telling.run());
     let engine = Engine::new(Parts {
         published: Arc::clone(&published),
         observed,
@@ -92,6 +100,7 @@ where
         holder: held,
         eligible: able,
         caller: Caller::new(guarded.clone()),
+        announcer,
         store: Store::new(&guarded),
         config: config.clone(),
         clock,
@@ -101,7 +110,7 @@ where
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();
     let mut helpers = JoinSet::new();
-    helpers.spawn(watches::run(plain.clone(), sender, seed(&identity)));
+    helpers.spawn(watches::run(plain.clone(), sender, seed(&identity), back));
     let mut election = JoinSet::new();
     election.spawn(elector.run(resigned.clone()));
     let mut deciding = JoinSet::new();
@@ -127,6 +136,8 @@ where
         None => serving.join_next().await,
         ended => ended,
     };
+    // The engine that would announce more is gone.
+    let _ = timeout(LAST_EVENTS, announcing.join_next()).await;
     let ended = ended.transpose().context("the gRPC server broke down")?;
     ended.transpose().context("the gRPC server failed")?;
     Ok(())

@@ -6,6 +6,7 @@ mod control;
 mod crash;
 mod drift;
 mod endpoints;
+mod events;
 mod evictions;
 mod failures;
 mod gitops;
@@ -22,6 +23,7 @@ mod replicas;
 mod rollback;
 mod rollouts;
 mod waves;
+mod windows;
 
 use crate::bed::Bed;
 use anyhow::Result;
@@ -83,6 +85,7 @@ scenarios! {
     evictions::a_straggler_is_evicted,
     evictions::a_second_wrong_injection_fails_the_move,
     endpoints::a_service_keeps_its_endpoints,
+    events::a_namespace_and_its_migration_tell_what_happened,
     recourse::a_failed_namespace_goes_back_by_itself,
     recourse::a_failed_wave_goes_back_by_itself,
     recourse::a_rollback_by_itself_that_fails_pauses,
@@ -129,6 +132,7 @@ scenarios! {
     waves::a_gateway_waits_for_an_approval,
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
+    windows::a_window_lets_through_or_holds,
     replicas::both_replicas_answer_everything,
     replicas::a_leader_that_stops_hands_over,
     replicas::a_leader_that_is_killed_is_replaced,

@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// How long rollouts may make no progress, such as 90s or 1h30m [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "file")]
     rollout_timeout: Option<Duration>,
+    /// Begin moves only in this weekly window, such as 'Mon-Fri 22:00-04:00 Europe/Berlin'; may be given
+    /// several times
+    #[arg(long = "window", value_name = "WINDOW", conflicts_with = "file")]
+    windows: Vec<String>,
     /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
     #[arg(long)]
     allow_downtime: bool,
@@ -114,6 +118,7 @@ impl Args {
                 allow_downtime: self.allow_downtime,
                 on_failure: proto::OnFailure::from(self.on_failure).into(),
                 rule: None,
+                windows: self.windows,
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

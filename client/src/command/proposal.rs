@@ -65,8 +65,8 @@ pub(super) async fn carry_out(
     if options.dry_run {
         return dry_run(context, &plan);
     }
-    let text =
-        output::plan::render(&plan, context.format == Format::Wide, context.io.stderr.is_colored());
+    let (wide, color) = (context.format == Format::Wide, context.io.stderr.is_colored());
+    let text = output::plan::render(&plan, wide, color, context.now());
     context.say(&text);
     let migration = loop {
         if !options.yes && !context.ask(&proposal.question(&plan)).await? {
@@ -101,7 +101,8 @@ fn dry_run(context: &mut Context<'_>, plan: &Plan) -> Result<ExitStatus, Failure
         Format::Name => context.names(plan.entries.iter().map(|entry| entry.namespace.as_str()))?,
         Format::Table | Format::Wide => {
             let detailed = context.format == Format::Wide;
-            let text = output::plan::render(plan, detailed, context.io.stdout.is_colored());
+            let color = context.io.stdout.is_colored();
+            let text = output::plan::render(plan, detailed, color, context.now());
             context.print(&text)?;
         }
     }

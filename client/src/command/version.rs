@@ -4,7 +4,14 @@ use revshift_proto::v1 as proto;
 use serde::Serialize;
 use tonic::Response;
 
-use crate::{ExitStatus, args::Format, connect, context::Context, failure::Failure, output::style};
+use crate::{
+    ExitStatus,
+    args::Format,
+    connect,
+    context::Context,
+    failure::Failure,
+    output::{account, style},
+};
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
 
@@ -59,5 +66,10 @@ fn line(server: &proto::GetServerResponse) -> String {
         slowed if slowed.is_empty() => String::new(),
         slowed => format!("slowed down to {slowed}\n"),
     };
-    format!("server {} ({}, {ready}, {leader})\n{slowed}", server.version, server.identity)
+    let freezes = server.freezes.iter().map(|it| {
+        let (from, to) = (account::moment(it.from.as_ref()), account::moment(it.to.as_ref()));
+        format!("frozen from {from} to {to}: {}\n", style::one_line(&it.reason))
+    });
+    let freezes: String = freezes.collect();
+    format!("server {} ({}, {ready}, {leader})\n{slowed}{freezes}", server.version, server.identity)
 }

@@ -58,6 +58,15 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
         ErrorReason::CrdsMissing => {
             "install deploy/crds.yaml, or start the server with --install-crds".to_owned()
         }
+        ErrorReason::CrdsOutdated => {
+            "apply the server's own version of deploy/crds.yaml, or start it \
+                                      once with --install-crds"
+                .to_owned()
+        }
+        ErrorReason::PlanNewer => {
+            "name a replica of the newer version with --server, or finish the upgrade of revshift"
+                .to_owned()
+        }
         ErrorReason::Draining => "repeat, or name another replica with --server".to_owned(),
         ErrorReason::Internal => {
             format!("this is a defect of revshift: the server's log has `{}`", given("id"))

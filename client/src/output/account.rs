@@ -104,7 +104,7 @@ fn method(method: restart::Method) -> &'static str {
     }
 }
 
-fn moment(time: Option<&WireTimestamp>) -> String {
+pub(crate) fn moment(time: Option<&WireTimestamp>) -> String {
     let time = time.and_then(|time| Timestamp::from_second(time.seconds).ok());
     time.map(|time| time.to_string()).unwrap_or_default()
 }

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, io};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use jiff::Timestamp;
 use revshift_proto::v1 as proto;
 
 use super::{Sink, lines::Lines, wording};
@@ -31,8 +32,8 @@ impl Bars {
         Self { group, whole, running: BTreeMap::new(), lines: Lines::default() }
     }
 
-    pub(crate) fn show(&mut self, followed: &Followed, changed: &Changed) {
-        if let Some(line) = self.lines.of_migration(followed) {
+    pub(crate) fn show(&mut self, followed: &Followed, changed: &Changed, now: Timestamp) {
+        if let Some(line) = self.lines.of_migration(followed, now) {
             self.say(&line);
         }
         for namespace in &changed.namespaces {

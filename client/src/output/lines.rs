@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::{
     follow::fold::{Changed, Followed},
-    output::wording,
+    output::{style, wording},
 };
 
 /// Remembers what was said of each namespace, so that nothing is said twice.
@@ -16,9 +18,14 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// The lines that a message gives.
-    pub(crate) fn of(&mut self, followed: &Followed, changed: &Changed) -> Vec<String> {
+    pub(crate) fn of(
+        &mut self,
+        followed: &Followed,
+        changed: &Changed,
+        now: Timestamp,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Some(line) = self.of_migration(followed) {
+        if let Some(line) = self.of_migration(followed, now) {
             lines.push(line);
         }
         for namespace in &changed.namespaces {
@@ -27,20 +34,20 @@ impl Lines {
         lines
     }
 
-    pub(crate) fn of_migration(&mut self, followed: &Followed) -> Option<String> {
+    pub(crate) fn of_migration(&mut self, followed: &Followed, now: Timestamp) -> Option<String> {
         let migration = followed.migration.as_ref()?;
         let stand = wording::migration_stand(migration);
-        let waits = match migration.waiting_for.join(", ") {
-            none if none.is_empty() => none,
-            others => format!(", waits for {others}"),
+        let line = |now| match wording::waits_for(migration, now) {
+            none if none.is_empty() => format!("migration {}: {stand}", migration.id),
+            others => format!("migration {}: {stand}, waits for {others}", migration.id),
         };
-        let line = format!("migration {}: {stand}{waits}", migration.id);
-        // Counts change with every move, which has a line of its own.
-        if line == self.migration {
+        // Counts change with every move, which has a line of its own, and time goes on anyway.
+        let timeless = line(None);
+        if timeless == self.migration {
             return None;
         }
-        self.migration.clone_from(&line);
-        Some(line)
+        self.migration = timeless;
+        Some(style::one_line(&line(Some(now))))
     }
 
     pub(crate) fn of_move(&mut self, followed: &Followed, namespace: &str) -> Option<String> {

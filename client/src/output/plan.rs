@@ -6,13 +6,14 @@ use super::{
     wording,
 };
 use crate::plan::Plan;
+use jiff::Timestamp;
 use revshift_proto::v1 as proto;
 
 /// A plan of more namespaces is shown by its waves, unless details are asked for.
 const MOST_DETAILED: usize = 20;
 
 /// The whole plan.
-pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
+pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -> String {
     let header = &plan.header;
     let count = u32::try_from(plan.entries.len()).unwrap_or(u32::MAX);
     let namespaces = wording::count(count, "namespace");
@@ -30,6 +31,13 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool) -> String {
     }
     if !header.waits_for.is_empty() {
         lines.push(format!("waits for: {}", header.waits_for.join(", ")));
+    }
+    lines.extend(header.windows.iter().map(|it| format!("window: {}", style::one_line(it))));
+    if let Some(hold) = &header.hold {
+        let hold = style::one_line(&wording::hold(hold, Some(now)));
+        lines.push(format!("would wait for {hold}"));
+    } else if !header.windows.is_empty() {
+        lines.push("a window is open now".to_owned());
     }
     for finding in &plan.findings {
         let severity = wording::severity(finding.severity);

@@ -195,6 +195,31 @@ pub(crate) fn waves(migration: &proto::Migration) -> String {
     }
 }
 
+/// What it waits for that it cannot do itself; a time also as how far away it is from `now`, where that
+/// is wanted.
+pub(crate) fn waits_for(migration: &proto::Migration, now: Option<Timestamp>) -> String {
+    let named = |it: &&String| !matches!(it.as_str(), "WINDOW" | "FREEZE");
+    let others = migration.waiting_for.iter().filter(named).cloned();
+    migration.hold.iter().map(|it| hold(it, now)).chain(others).collect::<Vec<_>>().join(", ")
+}
+
+/// What keeps a migration from beginning moves, as something to wait for.
+pub(crate) fn hold(hold: &proto::Hold, now: Option<Timestamp>) -> String {
+    use proto::hold::Cause;
+    let wait = now.zip(hold.until.as_ref()).map(|(now, until)| until.seconds - now.as_second());
+    let wait = wait.map(|wait| format!(" (in {})", span(wait.max(0)))).unwrap_or_default();
+    let until = &hold.local_time;
+    match Cause::try_from(hold.cause) {
+        Ok(Cause::Window) if until.is_empty() => "its window".to_owned(),
+        Ok(Cause::Window) => format!("its window, opens {until}{wait}"),
+        Ok(Cause::Freeze) if until.is_empty() => format!("the end of a freeze: {}", hold.reason),
+        Ok(Cause::Freeze) => {
+            format!("the end of a freeze, {until}{wait}: {}", hold.reason)
+        }
+        Ok(Cause::Unspecified) | Err(_) => format!("something else until {until}{wait}"),
+    }
+}
+
 /// Who approved which wave.
 pub(crate) fn approvals(migration: &proto::Migration) -> String {
     let approvals = migration.approvals.iter().map(|it| {

@@ -1,6 +1,7 @@
 //! Which moves may start: over all migrations, by their records alone.
 
-use crate::migration::{Migration, Move, MoveState, PauseReason, Skip};
+use crate::calendar::{self, Freeze, Hold};
+use crate::migration::{Migration, MigrationState, Move, MoveState, PauseReason, Skip};
 use crate::problem::Code;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,13 +80,15 @@ pub fn waits(migrations: &BTreeMap<String, Migration>) -> BTreeMap<String, BTree
 
 /// What may change now: at most `room` more moves begin, over all migrations. `busy` tells whether a
 /// call is in flight for a move of a migration, or a decision on it waits to be stored; `length` how
-/// long a move may take, in any unit: within a wave the longest start first.
+/// long a move may take, in any unit: within a wave the longest start first. Outside of a migration's
+/// windows and in `freezes` none of its moves begins; what is under way goes on.
 pub fn admit(
     migrations: &BTreeMap<String, Migration>,
     waits: &Waits,
     mut room: u32,
     busy: impl Fn(&str, &str) -> bool,
     length: impl Fn(&Move) -> u64,
+    freezes: &[Freeze],
     now: Timestamp,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
@@ -110,7 +113,7 @@ pub fn admit(
                 .filter(free)
                 .map(|m| decide(migration, m.enter(MoveState::Skipped(Skip::Asked), now))),
         );
-        if room == 0 {
+        if room == 0 || held(migration, freezes, now).is_some() {
             continue;
         }
         let mut startable: Vec<&Move> = startable(migration)
@@ -126,6 +129,28 @@ pub fn admit(
         }
     }
     decisions
+}
+
+/// What keeps a migration from beginning moves for a while. A rollback is never kept: whoever goes back
+/// wants to be back.
+fn held(migration: &Migration, freezes: &[Freeze], now: Timestamp) -> Option<Hold> {
+    if migration.spec.rollback_of.is_some() {
+        return None;
+    }
+    calendar::hold(&migration.spec.windows, freezes, now)
+}
+
+/// What keeps an unfinished migration from beginning what is left of it; none where nothing is left, or
+/// where it waits for something else anyway.
+pub fn hold(
+    migration: &Migration,
+    waits: &Waits,
+    freezes: &[Freeze],
+    now: Timestamp,
+) -> Option<Hold> {
+    let left = migration.moves.first_pending().is_some() || migration.retried().next().is_some();
+    let goes_on = migration.state(&waits.of(&migration.id)) == MigrationState::Running;
+    held(migration, freezes, now).filter(|_| left && goes_on)
 }
 
 fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {

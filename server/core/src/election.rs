@@ -3,6 +3,7 @@
 //! After client-go's leader election: another holder's clock is never compared with ours; a lease
 //! counts as expired when it has not changed for its duration since *we* first saw it so.
 
+use crate::cluster::older;
 use std::time::Duration;
 
 /// The times of an election.
@@ -38,6 +39,12 @@ pub struct LeaseRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     last: Option<(LeaseRecord, Duration)>,
+    /// The newest version.
+    newest: String,
+    /// The highest epoch.
+    epoch: u32,
+    /// Lower epochs were given before etcd was restored.
+    least: u32,
 }
 
 /// What a candidate does next.
@@ -58,6 +65,24 @@ pub enum Candidacy {
 }
 
 impl Observation {
+    /// Takes in a version of the Lease; whether versions have gone back, as they do only where etcd was
+    /// restored from a backup. What was an epoch before is none again: its leader has numbered records
+    /// that are not stored any more.
+    pub fn has_gone_back(&mut self, record: &LeaseRecord) -> bool {
+        let gone_back = older(&record.resource_version, &self.newest);
+        if gone_back {
+            self.least = self.epoch.saturating_add(1);
+        }
+        self.newest.clone_from(&record.resource_version);
+        self.epoch = self.epoch.max(record.transitions);
+        gone_back
+    }
+
+    /// The epoch of a new leader where `epoch` would be the next.
+    pub fn next(&self, epoch: u32) -> u32 {
+        epoch.max(self.least)
+    }
+
     /// Takes in the Lease as it was read at `now`, and says what `identity` does.
     pub fn observe(
         &mut self,
@@ -71,11 +96,14 @@ impl Observation {
             _ => now,
         };
         self.last = Some((record.clone(), since));
-        if record.holder == identity {
+        let ours = record.holder == identity;
+        if ours && record.transitions >= self.least {
             return Candidacy::Renew { transitions: record.transitions };
         }
-        if record.holder.is_empty() || now >= since + terms.lease {
-            return Candidacy::Take { transitions: record.transitions.saturating_add(1) };
+        if ours || record.holder.is_empty() || now >= since + terms.lease {
+            return Candidacy::Take {
+                transitions: self.next(record.transitions.saturating_add(1)),
+            };
         }
         Candidacy::Wait(terms.retry.min((since + terms.lease).saturating_sub(now)))
     }

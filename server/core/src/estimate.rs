@@ -65,6 +65,9 @@ pub fn estimate(plan: &Plan, budgets: &Budgets, rate: u32) -> Estimate {
             "not counted, as nobody knows it: how long {waves} waits for an approval"
         ));
     }
+    if !plan.windows.is_empty() {
+        assumptions.push("not counted either: how long it waits for its windows".to_owned());
+    }
     Estimate { expected, lower_bound: all.bound(budgets, rate), assumptions }
 }
 

@@ -4,8 +4,10 @@
 //! format. Time and facts come in as values, the calls to make go out as values.
 
 pub mod admission;
+pub mod announcement;
 pub mod attachment;
 pub mod budget;
+pub mod calendar;
 pub mod cluster;
 pub mod command;
 pub mod diagnosis;

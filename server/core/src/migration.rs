@@ -12,6 +12,7 @@ pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
 
+use crate::calendar::{Hold, Window};
 use crate::headcount::Headcount;
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
@@ -35,6 +36,8 @@ pub struct Migration {
     pub moves: Moves,
     /// When it reached a final state; a final state never changes.
     pub ended: Option<Ended>,
+    /// What kept it from beginning more when the acting replica stored that last.
+    pub hold: Option<Hold>,
 }
 
 /// A final state, as stored.
@@ -71,6 +74,8 @@ pub struct MigrationSpec {
     pub rollback_of: Option<String>,
     /// The rule that has found its namespaces; none where they were named.
     pub rule: Option<Matching>,
+    /// When moves may begin; empty: at any time.
+    pub windows: Vec<Window>,
     /// Who asked for it.
     pub requester: String,
     /// Why; empty unless it is a rollback.

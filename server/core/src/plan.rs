@@ -3,6 +3,7 @@
 mod prospect;
 mod survey;
 
+use crate::calendar::Window;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
@@ -26,7 +27,7 @@ use survey::{Survey, in_waves};
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Request {
     pub allow_downtime: bool,
     /// What becomes of failed moves.
     pub on_failure: OnFailure,
+    /// When moves may begin; empty: at any time.
+    pub windows: Vec<Window>,
 }
 
 impl Request {
@@ -89,6 +92,8 @@ pub struct Plan {
     /// The rule that has found its namespaces. Not part of the hash: it only tells what is to be reported
     /// later.
     pub rule: Option<Matching>,
+    /// When moves may begin; empty: at any time.
+    pub windows: Vec<Window>,
     /// One entry a namespace, in order.
     pub entries: Vec<Entry>,
     /// Waves that start only once somebody has approved them.
@@ -222,6 +227,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         on_failure,
         rollback_of: None,
         rule,
+        windows: request.windows.clone(),
         entries,
         approvals,
         findings,
@@ -256,7 +262,7 @@ pub(crate) fn kept(cluster: &Cluster, revision: &Revision) -> Option<Violation> 
 
 impl Plan {
     /// The hash of all that is executed: planes, waves of namespaces with uid and labels before and
-    /// after, approvals, rules. Which workloads restart is decided after the relabelling and not part of it.
+    /// after, approvals, windows, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
             "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
@@ -287,6 +293,9 @@ impl Plan {
             let owner = entry.label_owner.as_deref().unwrap_or_default();
             let Entry { wave, namespace, uid, .. } = entry;
             let _ = writeln!(text, "{wave}\n{namespace}\n{uid}\n{labels}\n{owner}");
+        }
+        for window in &self.windows {
+            let _ = writeln!(text, "window {window}");
         }
         hex(&Sha256::digest(text.as_bytes()))
     }

@@ -79,6 +79,8 @@ pub fn rollback(
         on_failure: OnFailure::Pause,
         rollback_of: Some(migration.id.clone()),
         rule: None,
+        // Whoever goes back wants to be back.
+        windows: Vec::new(),
         approvals: BTreeSet::new(),
         entries,
         findings: Vec::new(),

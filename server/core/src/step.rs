@@ -77,6 +77,9 @@ pub struct Scratch {
     pub settled_from: Option<Duration>,
     /// The furthest progress seen, and when.
     pub furthest: Option<(Progress, Duration)>,
+    /// The version of the namespace in the view once it was last read from the API server itself; none
+    /// inside where there was no such namespace.
+    pub read: Option<Option<String>>,
     /// The reply to the last look.
     pub inspection: Option<Inspection>,
     /// What Kubernetes refused for good.
@@ -172,6 +175,11 @@ pub enum Call {
         /// Its uid.
         uid: String,
     },
+    /// Read the namespace itself, as a watch may be behind.
+    Read {
+        /// The namespace.
+        namespace: String,
+    },
     /// List the namespace's pods in full, and its warnings.
     Inspect {
         /// The namespace.
@@ -192,6 +200,37 @@ pub enum Next {
 
 /// The next step of `m`. `scratch` is brought up to date.
 pub fn step(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -> Next {
+    match decide(order, m, scratch, facts) {
+        Next::Commit(next) if ends_by_namespace(&next) && !was_read(m, scratch, facts) => {
+            if let Some(until) = scratch.back_off.filter(|until| facts.elapsed < *until) {
+                return Next::Wait(Some(until));
+            }
+            Next::Calls(vec![Call::Read { namespace: m.namespace.clone() }])
+        }
+        next => next,
+    }
+}
+
+/// Whether a record says that the namespace is not as it was left. A watch that hangs shows it as it
+/// was before, which looks just like that.
+fn ends_by_namespace(next: &Move) -> bool {
+    match &next.state {
+        MoveState::Gone => true,
+        MoveState::Blocked(problem) => {
+            matches!(problem.code, Code::LabelDrift | Code::NamespaceLocked)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the view shows the namespace as the API server itself has told it.
+fn was_read(m: &Move, scratch: &Scratch, facts: Facts<'_>) -> bool {
+    let seen = facts.cluster.namespace(&m.namespace);
+    let version = seen.map(|(meta, _)| &meta.resource_version);
+    scratch.read.as_ref().is_some_and(|read| read.as_ref() == version)
+}
+
+fn decide(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -> Next {
     if !m.state.is_active() {
         return Next::Wait(None);
     }

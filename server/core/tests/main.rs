@@ -4,7 +4,9 @@
 
 mod cases {
     mod admission;
+    mod announcement;
     mod attachment;
+    mod calendar;
     mod cluster;
     mod command;
     mod diagnosis;

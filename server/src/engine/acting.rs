@@ -1,5 +1,6 @@
 //! What only the holder of the Lease does: adopts, admits, steps, commits, concludes.
 
+mod calendar;
 mod due;
 mod notice;
 mod pace;
@@ -16,9 +17,11 @@ use crate::kube::crd::{Migration as MigrationObject, MigrationShard};
 use crate::kube::store::Live;
 use crate::kube::watch;
 use crate::published::State;
+use calendar::Calendar;
 use due::Due;
 use notice::Looked;
 use pace::Pace;
+use revshift_core::cluster::{Change, Kind};
 use revshift_core::limiter::{Limiter, Slowed};
 use revshift_core::migration::Move;
 use revshift_core::step::{self, Scratch, Withheld};
@@ -41,6 +44,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Acting {
     epoch: u32,
+    numbers: Numbers,
     /// Set when another leader's writes were met: nothing is done any more.
     deposed: bool,
     scratch: BTreeMap<Place, Scratch>,
@@ -55,6 +59,7 @@ pub(crate) struct Acting {
     pace: Pace,
     limiter: Limiter,
     due: Due,
+    calendar: Calendar,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
     /// Whether more than the cluster may have changed since the last look.
@@ -66,6 +71,15 @@ pub(crate) struct Acting {
     looked: Option<Looked>,
     /// Migrations that have not ended.
     unfinished: Arc<BTreeSet<String>>,
+}
+
+/// The numbers of records that a new leader takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// As they are.
+    Kept,
+    /// New ones: clients may hold later ones, which a restored backup has undone.
+    Renewed,
 }
 
 /// A migration and one of its namespaces.
@@ -115,7 +129,18 @@ impl Answer {
                     None => &mut nobody,
                 };
                 match *reply {
-                    Reply::Seen(change) => state.cluster.apply_reply(change),
+                    Reply::Seen(change) => {
+                        let of_namespace = matches!(
+                            change,
+                            Change::Set(Kind::Namespace, ..) | Change::Gone(Kind::Namespace, _)
+                        );
+                        state.cluster.apply_reply(change);
+                        if of_namespace {
+                            let known = state.cluster.namespace(&place.1);
+                            scratch.read =
+                                Some(known.map(|(meta, _)| meta.resource_version.clone()));
+                        }
+                    }
                     Reply::Inspected(inspection) => scratch.inspection = Some(*inspection),
                     Reply::Evicted { namespace, controller, pod, uid } => {
                         state.cluster.evicted(&namespace, &pod, &uid);
@@ -181,9 +206,10 @@ impl Answer {
 
 impl Acting {
     /// The memory of a leader that has just begun.
-    pub(crate) fn new(epoch: u32, now: Duration) -> Self {
+    pub(crate) fn new(epoch: u32, numbers: Numbers, now: Duration) -> Self {
         Self {
             epoch,
+            numbers,
             deposed: false,
             scratch: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -193,6 +219,7 @@ impl Acting {
             pace: Pace::new(now),
             limiter: Limiter::default(),
             due: Due::default(),
+            calendar: Calendar::default(),
             answered: BTreeSet::new(),
             stirred: true,
             adopted: false,
@@ -223,6 +250,7 @@ impl Acting {
         self.pace.look(budgets, now);
         self.limiter.recover(now);
         self.notice(state, records, budgets);
+        self.stirred |= self.calendar.turn(parts.config.borrow().freezes(), parts.clock.now());
         let stirred = std::mem::take(&mut self.stirred);
         if stirred {
             self.adopted = self.adopt(state, records, parts, tasks);
@@ -239,12 +267,15 @@ impl Acting {
         let due = self.commit(state, records, parts, tasks);
         if stirred {
             self.conclude(state, records, parts, tasks);
+            self.calendar.look(&state.migrations, parts.clock.now());
         }
         if stirred || now >= self.discarded + DISCARD_EVERY {
             self.discarded = now;
             self.discard(state, records, parts, tasks);
         }
-        [self.due.next(), self.room_at(state), self.call_at(), due].into_iter().flatten().min()
+        let change = self.calendar.due(now, parts.clock.now());
+        let wakes = [self.due.next(), self.room_at(state), self.call_at(), due, change];
+        wakes.into_iter().flatten().min()
     }
 
     /// Why calls are held back; none while they are not.

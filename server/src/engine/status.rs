@@ -1,7 +1,9 @@
 //! The status of a migration's own object, as `kubectl get migrations` shows it.
 
 use crate::kube::crd::{Condition, Migration as MigrationObject, MigrationStatus};
+use crate::kube::record;
 use jiff::Timestamp;
+use revshift_core::calendar::{self, Cause, Hold};
 use revshift_core::migration::{Migration, MigrationState, PauseReason};
 use std::collections::BTreeSet;
 
@@ -9,6 +11,7 @@ use std::collections::BTreeSet;
 pub(crate) fn status(
     migration: &Migration,
     waiting_for: &BTreeSet<String>,
+    hold: Option<&Hold>,
     object: &MigrationObject,
     now: Timestamp,
 ) -> MigrationStatus {
@@ -21,13 +24,14 @@ pub(crate) fn status(
     MigrationStatus {
         state: state.as_str().to_owned(),
         waiting_for: waiting_for.iter().cloned().collect(),
+        hold: hold.map(record::hold_record),
         moved: counts.moved,
         failed: counts.failed + counts.blocked,
         ended,
         end_time: ended.then(|| before.and_then(|before| before.end_time).unwrap_or(now)),
         final_sequence: if ended { last } else { 0 },
         observed_generation: generation,
-        conditions: conditions(migration, state)
+        conditions: conditions(migration, state, hold)
             .map(|told| told.since(before, generation, now))
             .into(),
     }
@@ -42,10 +46,13 @@ struct Told {
 }
 
 /// `Succeeded` sums up; `Progressing` and `Paused` tell why it does not go on.
-fn conditions(migration: &Migration, state: MigrationState) -> [Told; 3] {
+fn conditions(migration: &Migration, state: MigrationState, hold: Option<&Hold>) -> [Told; 3] {
     let told = |kind, status, reason, message| Told { kind, status, reason, message };
     let (done, goes_on, reason) = match state {
         MigrationState::Pending => ("Unknown", "False", "Pending"),
+        MigrationState::Running if hold.is_some() && migration.counts().active == 0 => {
+            ("Unknown", "False", "Held")
+        }
         MigrationState::Running => ("Unknown", "True", "Running"),
         MigrationState::Paused(_) => ("Unknown", "False", "Paused"),
         MigrationState::WaitingApproval(_) => ("Unknown", "False", "WaitingApproval"),
@@ -65,16 +72,24 @@ fn conditions(migration: &Migration, state: MigrationState) -> [Told; 3] {
         format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message)
     });
     let failure = failure.unwrap_or_default();
-    let held = if paused == "True" { failure.clone() } else { String::new() };
+    let cause = if paused == "True" { failure.clone() } else { String::new() };
     [
         told("Succeeded", done, reason, failure),
-        told("Progressing", goes_on, reason, waiting(migration, state)),
-        told("Paused", paused, why, held),
+        told("Progressing", goes_on, reason, waiting(migration, state, hold)),
+        told("Paused", paused, why, cause),
     ]
 }
 
-/// What somebody else has to do for it to go on.
-fn waiting(migration: &Migration, state: MigrationState) -> String {
+/// What somebody else has to do for it to go on, or what time has to come.
+fn waiting(migration: &Migration, state: MigrationState, hold: Option<&Hold>) -> String {
+    if let Some(Hold { cause, until }) = hold {
+        let until = until.map(|until| calendar::local(&migration.spec.windows, until));
+        let until = until.map_or_else(|| "for long".to_owned(), |until| format!("until {until}"));
+        return match cause {
+            Cause::Window => format!("its windows are closed {until}"),
+            Cause::Freeze(reason) => format!("frozen {until}: {reason}"),
+        };
+    }
     if let MigrationState::WaitingApproval(wave) = state {
         return format!("wave {wave} waits for an approval");
     }

@@ -238,12 +238,13 @@ fn refused(refusal: Refusal) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definitions::Definitions;
     use crate::grpc::sample;
     use revshift_core::migration::{Move, MoveState};
     use std::time::Duration;
 
     fn state() -> State {
-        let mut state = State { installed: true, ..State::default() };
+        let mut state = State { definitions: Definitions::Current, ..State::default() };
         for (index, id) in ["m-c", "m-a", "m-b"].into_iter().enumerate() {
             let m = sample::movement("shop", 1, MoveState::Pending);
             let mut migration = sample::migration(id, vec![m]);

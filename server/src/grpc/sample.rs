@@ -26,6 +26,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             on_failure: OnFailure::Pause,
             rollback_of: None,
             rule: None,
+            windows: Vec::new(),
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -34,6 +35,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
         control: Control::default(),
         moves: moves.into(),
         ended: None,
+        hold: None,
     }
 }
 

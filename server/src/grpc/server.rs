@@ -1,7 +1,9 @@
 //! ServerService: what this replica says of itself, ready or not.
 
 use super::Face;
+use super::convert::timestamp;
 use revshift_core::budget::Budgets;
+use revshift_core::calendar::Freeze;
 use revshift_core::limiter::Slowed;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::server_service_server::ServerService;
@@ -12,6 +14,11 @@ fn budgets(budgets: Budgets) -> proto::Budgets {
     let pods_per_second = pods_per_second.unwrap_or_default();
     let pods_per_second_rule = String::new();
     proto::Budgets { namespaces, workloads, pods, pods_per_second, pods_per_second_rule }
+}
+
+fn freeze(freeze: Freeze) -> proto::Freeze {
+    let Freeze { from, to, reason } = freeze;
+    proto::Freeze { from: Some(timestamp(from)), to: Some(timestamp(to)), reason }
 }
 
 #[tonic::async_trait]
@@ -28,6 +35,7 @@ impl ServerService for Face {
             ready: state.ready,
             budgets: Some(budgets(self.control.budgets())),
             slowed: state.slowed.as_ref().map(Slowed::tell).unwrap_or_default(),
+            freezes: self.control.freezes().into_iter().map(freeze).collect(),
         }))
     }
 }

@@ -32,6 +32,15 @@ pub(crate) fn status(failure: Failure) -> Status {
         Failure::CrdsMissing => {
             Answer::new(Code::FailedPrecondition, ErrorReason::CrdsMissing, &message).finish()
         }
+        Failure::CrdsOutdated(version) => {
+            Answer::new(Code::FailedPrecondition, ErrorReason::CrdsOutdated, &message)
+                .with("version", &version.to_string())
+                .finish()
+        }
+        Failure::PlanNewer { migration, version } => unavailable(ErrorReason::PlanNewer, &message)
+            .with("migration", &migration)
+            .with("version", &version.to_string())
+            .finish(),
         Failure::ConcurrentWrite(migration) => {
             Answer::new(Code::Aborted, ErrorReason::ConcurrentWrite, &message)
                 .with("migration", &migration)
@@ -170,6 +179,10 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::CrdsMissing => {
             "install deploy/crds.yaml, or start the server with --install-crds"
         }
+        ErrorReason::CrdsOutdated => {
+            "apply this version's deploy/crds.yaml, or start the server once with --install-crds"
+        }
+        ErrorReason::PlanNewer => "repeat at a replica of the newer version",
         ErrorReason::Draining => "repeat at another replica, or in a moment; resume streams",
         ErrorReason::Internal => "look for the id in the server's log, and report it",
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Clock;
+use crate::definitions::Definitions;
 use crate::kube::store::Store;
 use crate::published::Published;
 use hyper_util::rt::TokioIo;
@@ -47,7 +48,7 @@ impl Replica {
         });
         let client = kube::Client::new(kubernetes, "default");
         let published = Arc::new(Published::default());
-        published.update(|state| (state.ready, state.installed) = (true, true));
+        published.update(|state| (state.ready, state.definitions) = (true, Definitions::Current));
         let store = Store::new(&client);
         let config = tokio::sync::watch::channel(crate::config::Config::default()).1;
         let control =
@@ -123,7 +124,9 @@ async fn everything_but_the_server_itself_waits_until_the_cluster_was_read() {
     let refused = migrations.plan_migration(proto::PlanMigrationRequest::default()).await;
     assert_eq!(reason(&refused.unwrap_err()), "NOT_READY");
 
-    replica.published.update(|state| (state.ready, state.installed) = (true, false));
+    replica
+        .published
+        .update(|state| (state.ready, state.definitions) = (true, Definitions::Missing));
     tokio::task::yield_now().await;
     for service in ["", "revshift.v1.MigrationService", "revshift.v1.ServerService"] {
         assert_eq!(health(&mut health_client, service).await, 1, "{service}");

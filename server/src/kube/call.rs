@@ -110,6 +110,13 @@ impl Caller {
                 info!(namespace, controller, pod, "deleting");
                 self.delete(namespace, controller, pod, uid).await
             }
+            Call::Read { namespace } => {
+                let api = Api::<Namespace>::all(self.client.clone());
+                match api.get_opt(&namespace).await {
+                    Ok(found) => seen(Kind::Namespace, None, &namespace, found, observe::namespace),
+                    Err(error) => refused(&error, "read", "Namespace", &namespace),
+                }
+            }
             Call::Inspect { namespace } => {
                 match inspect::inspect(&self.client, &namespace, elapsed).await {
                     Ok(inspection) => Reply::Inspected(Box::new(inspection)),
@@ -222,14 +229,7 @@ impl Caller {
             answer => answer.map(Some),
         };
         match answer {
-            Ok(Some(object)) => {
-                let key = observe::key(&object);
-                Reply::Seen(Change::Set(kind, key, convert(&object)))
-            }
-            Ok(None) => {
-                let namespace = api.namespace().unwrap_or_default().to_owned();
-                Reply::Seen(Change::Gone(kind, Key { namespace, name: name.to_owned() }))
-            }
+            Ok(found) => seen(kind, api.namespace(), name, found, convert),
             Err(error) => {
                 let object = match api.namespace() {
                     Some(namespace) => format!("{namespace}/{name}"),
@@ -239,6 +239,22 @@ impl Caller {
             }
         }
     }
+}
+
+/// What the API server itself says of an object.
+fn seen<K: Resource>(
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+    found: Option<K>,
+    convert: fn(&K) -> Object,
+) -> Reply {
+    let gone = || {
+        let namespace = namespace.unwrap_or_default().to_owned();
+        Change::Gone(kind, Key { namespace, name: name.to_owned() })
+    };
+    let set = |object: K| Change::Set(kind, observe::key(&object), convert(&object));
+    Reply::Seen(found.map_or_else(gone, set))
 }
 
 /// Sets the labels and the lock in one write, if the namespace is still the one decided on.

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MIGRATION_LABEL: &str = "revshift.dev/migration";
 /// The finalizer that turns the deletion of a migration into its cancellation.
 pub const FINALIZER: &str = "revshift.dev/finish";
+/// The annotation by which a CRD tells the highest version of plans that it can store.
+pub const VERSION_ANNOTATION: &str = "revshift.dev/plan-version";
 /// At most so many moves are stored in one shard.
 pub const MOVES_PER_SHARD: usize = 250;
 
@@ -31,6 +33,8 @@ pub const MOVES_PER_SHARD: usize = 250;
     printcolumn = r#"{"name":"Moved","type":"integer","jsonPath":".status.moved"}"#,
     printcolumn = r#"{"name":"Failed","type":"integer","jsonPath":".status.failed"}"#,
     printcolumn = r#"{"name":"Total","type":"integer","jsonPath":".spec.moves"}"#,
+    printcolumn = r#"{"name":"Held-By","type":"string","jsonPath":".status.hold.cause","priority":1}"#,
+    printcolumn = r#"{"name":"Until","type":"string","jsonPath":".status.hold.until","priority":1}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".spec.reason","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -67,6 +71,9 @@ pub struct MigrationSpec {
     /// The rule that has found its namespaces; absent where they were named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleRecord>,
+    /// When moves may begin, such as `Mon-Fri 22:00-04:00 Europe/Berlin`; absent: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<String>,
     /// Who asked for it.
     pub requester: String,
     /// Why it was asked for; given for a rollback.
@@ -180,6 +187,9 @@ pub struct MigrationStatus {
     /// Migrations that it waits for.
     #[serde(default)]
     pub waiting_for: Vec<String>,
+    /// What keeps it from beginning more for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldRecord>,
     /// Namespaces moved or already there.
     pub moved: u32,
     /// Namespaces whose move failed or is blocked.
@@ -200,6 +210,21 @@ pub struct MigrationStatus {
     /// Conditions; `Succeeded` sums up, `Progressing` and `Paused` tell why it does not go on.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// What keeps a migration from beginning moves for a while.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldRecord {
+    /// WINDOW: none of its windows is open; FREEZE: the server's configuration freezes everything.
+    pub cause: String,
+    /// Why everything is frozen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When that is over; absent when that is too far away to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
 }
 
 /// A condition, as in metav1.

@@ -1,17 +1,29 @@
 //! Installs revshift's own CRDs, and the namespace of its Lease, where it was told to.
 
 use crate::kube::client::FIELD_MANAGER;
-use crate::kube::crd::{Migration, MigrationShard};
+use crate::kube::crd::{Migration, MigrationShard, VERSION_ANNOTATION};
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, CustomResourceExt, Error, ResourceExt};
-use tracing::info;
+use revshift_core::plan::PLAN_VERSION;
+use tracing::{info, warn};
+
+/// The highest version of plans that a CRD can store, as it tells itself.
+pub fn version(definition: &impl ResourceExt) -> u32 {
+    let version = definition.annotations().get(VERSION_ANNOTATION);
+    version.and_then(|version| version.parse().ok()).unwrap_or_default()
+}
 
 /// The CRDs, as generated from the types that the server stores.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![Migration::crd(), MigrationShard::crd()]
+    let mut definitions = vec![Migration::crd(), MigrationShard::crd()];
+    for definition in &mut definitions {
+        let version = (VERSION_ANNOTATION.to_owned(), PLAN_VERSION.to_string());
+        definition.annotations_mut().extend([version]);
+    }
+    definitions
 }
 
 /// The CRDs as one YAML stream: the content of `deploy/crds.yaml`.
@@ -25,12 +37,20 @@ pub fn yaml() -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Installs or updates the CRDs and creates `namespace` where it is missing.
+/// Installs or updates the CRDs and creates `namespace` where it is missing. CRDs of a newer revshift are
+/// left as they are: older ones would drop what it has stored.
 pub async fn install(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     for definition in definitions() {
         let name = definition.name_any();
+        let found = api.get_opt(&name).await;
+        let found = found.with_context(|| format!("cannot read the CRD {name}"))?;
+        let newer = found.as_ref().map(version).filter(|version| *version > PLAN_VERSION);
+        if let Some(version) = newer {
+            warn!(crd = name, version, mine = PLAN_VERSION, "left as it is: a newer revshift's");
+            continue;
+        }
         api.patch(&name, &params, &Patch::Apply(&definition))
             .await
             .with_context(|| format!("cannot install the CRD {name}"))?;

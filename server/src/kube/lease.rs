@@ -38,6 +38,8 @@ pub struct Eligibility {
     pub able: bool,
     /// The highest epoch that was ever stored; a Lease that was deleted begins above it.
     pub floor: u32,
+    /// How many restored backups what it knows takes account of.
+    pub restored: u64,
 }
 
 /// What a candidate tells, and what it is told.
@@ -49,6 +51,8 @@ pub struct Ends {
     pub holder: watch::Sender<Holder>,
     /// Whether this replica may lead, and what its epoch must exceed.
     pub eligible: watch::Receiver<Eligibility>,
+    /// How often versions were seen to go back, as where etcd is restored from a backup.
+    pub restored: watch::Sender<u64>,
 }
 
 /// A candidate for the Lease.
@@ -62,6 +66,7 @@ pub struct Elector {
     leadership: watch::Sender<Option<Leadership>>,
     holder: watch::Sender<Holder>,
     eligible: watch::Receiver<Eligibility>,
+    restored: watch::Sender<u64>,
 }
 
 impl Elector {
@@ -76,25 +81,19 @@ impl Elector {
     ) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
         let identity = identity.to_owned();
-        let Ends { leadership, holder, eligible } = ends;
-        Self { api, identity, terms, clock, start: Instant::now(), leadership, holder, eligible }
+        let Ends { leadership, holder, eligible, restored } = ends;
+        let start = Instant::now();
+        Self { api, identity, terms, clock, start, leadership, holder, eligible, restored }
     }
 
     /// Stands for election until `resigned`, then gives the Lease back.
     pub async fn run(mut self, resigned: CancellationToken) {
         let mut observation = Observation::default();
         loop {
-            if !self.eligible.borrow_and_update().able {
+            self.eligible.mark_unchanged();
+            if !self.is_able() {
                 // Writes may be in flight: the lease runs out rather than being given back.
                 self.lose("this replica is not able to lead");
-                tokio::select! {
-                    biased;
-                    () = resigned.cancelled() => return,
-                    changed = self.eligible.changed() => match changed {
-                        Ok(()) => continue,
-                        Err(_) => return,
-                    },
-                }
             }
             let pause = tokio::select! {
                 biased;
@@ -111,6 +110,12 @@ impl Elector {
             self.expire();
         }
         self.release().await;
+    }
+
+    /// Whether it may lead, as far as it knows the cluster that there is now.
+    fn is_able(&self) -> bool {
+        let eligible = *self.eligible.borrow();
+        eligible.able && eligible.restored == *self.restored.borrow()
     }
 
     /// One look, and one write where it is due; answers how long to wait for the next.
@@ -133,8 +138,11 @@ impl Elector {
     async fn look(&self, observation: &mut Observation) -> Result<Duration, Error> {
         let floor = self.eligible.borrow().floor;
         let Some(lease) = self.api.get_opt(LEASE).await? else {
+            if !self.is_able() {
+                return Ok(self.terms.retry);
+            }
             let sent = Instant::now();
-            let epoch = floor.saturating_add(1);
+            let epoch = observation.next(floor.saturating_add(1));
             let lease = self.lease(None, epoch);
             let made = self.api.create(&PostParams::default(), &lease).await?;
             self.won(observation, &made, sent, epoch);
@@ -147,6 +155,10 @@ impl Elector {
             *holder = now;
             changed
         });
+        self.look_back(observation, &record);
+        if !self.is_able() {
+            return Ok(self.terms.retry);
+        }
         let elapsed = self.start.elapsed();
         match observation.observe(&record, &self.identity, self.terms, elapsed) {
             Candidacy::Wait(pause) => {
@@ -166,8 +178,23 @@ impl Elector {
         }
     }
 
+    /// Tells when versions have gone back; what is known of the cluster is of no use then.
+    fn look_back(&self, observation: &mut Observation, record: &LeaseRecord) -> bool {
+        let gone_back = observation.has_gone_back(record);
+        if gone_back {
+            warn!("etcd was restored from a backup: everything is looked at anew");
+            self.lose("what it knows is not so any more");
+            self.restored.send_modify(|times| *times += 1);
+        }
+        gone_back
+    }
+
     fn won(&self, observation: &mut Observation, lease: &Lease, sent: Instant, epoch: u32) {
-        observation.observe(&record(lease), &self.identity, self.terms, self.start.elapsed());
+        let record = record(lease);
+        if self.look_back(observation, &record) {
+            return;
+        }
+        observation.observe(&record, &self.identity, self.terms, self.start.elapsed());
         self.holder.send_replace(Holder(Some(self.identity.clone())));
         let leadership = Leadership {
             epoch,

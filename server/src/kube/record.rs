@@ -3,9 +3,10 @@
 use crate::failure::Failure;
 use crate::kube::crd::{
     self, ApprovalRecord, ClearedRecord, CommandRecord, ControlRecord, EvictionsRecord,
-    HeadcountRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord,
-    ProblemRecord, RestartRecord, TakenBackRecord,
+    HeadcountRecord, HoldRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
+    MoveRecord, ProblemRecord, RestartRecord, TakenBackRecord,
 };
+use revshift_core::calendar::{Cause, Hold};
 use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
@@ -41,14 +42,15 @@ pub fn migration(
     }
     let id = stored.metadata.name.clone().unwrap_or_default();
     let control = control_of(stored);
-    let ended = ended(stored)?;
-    Ok(Some(Migration { id, spec: core_spec(spec), control, moves: all.into(), ended }))
+    let (spec, ended, hold) = (core_spec(stored)?, ended(stored)?, hold(stored));
+    Ok(Some(Migration { id, spec, control, moves: all.into(), ended, hold }))
 }
 
 /// Brings a migration up to date with its own object, its moves excepted.
 pub fn renew(migration: &mut Migration, stored: &crd::Migration) -> Result<(), Failure> {
     migration.ended = ended(stored)?;
-    migration.spec = core_spec(&stored.spec);
+    migration.spec = core_spec(stored)?;
+    migration.hold = hold(stored);
     migration.control = control_of(stored);
     Ok(())
 }
@@ -70,8 +72,10 @@ pub fn rule_record(rule: &Matching) -> crd::RuleRecord {
     crd::RuleRecord { selector: rule.selector.to_string(), exclude: rule.exclude.clone() }
 }
 
-fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
-    MigrationSpec {
+fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
+    let spec = &stored.spec;
+    let windows = spec.windows.iter().map(|window| window.parse()).collect::<Result<_, String>>();
+    Ok(MigrationSpec {
         source: Revision(spec.source.clone()),
         target: Revision(spec.target.clone()),
         rollout_timeout: Duration::from_millis(spec.rollout_timeout_ms),
@@ -83,11 +87,33 @@ fn core_spec(spec: &crd::MigrationSpec) -> MigrationSpec {
         on_failure: OnFailure::parse(&spec.on_failure).unwrap_or_default(),
         rollback_of: spec.rollback_of.clone(),
         rule: spec.rule.as_ref().and_then(rule),
+        windows: windows
+            .map_err(|why| malformed(stored.metadata.name.as_deref(), "window", &why))?,
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
         plan_hash: spec.plan_hash.clone(),
         created: spec.created,
-    }
+    })
+}
+
+/// What the acting replica has stored of a hold; one that a newer version knows is shown there.
+fn hold(stored: &crd::Migration) -> Option<Hold> {
+    let record = stored.status.as_ref()?.hold.as_ref()?;
+    let cause = match record.cause.as_str() {
+        "WINDOW" => Cause::Window,
+        "FREEZE" => Cause::Freeze(record.reason.clone()),
+        _ => return None,
+    };
+    Some(Hold { cause, until: record.until })
+}
+
+/// The record of a hold.
+pub fn hold_record(hold: &Hold) -> HoldRecord {
+    let reason = match &hold.cause {
+        Cause::Window => String::new(),
+        Cause::Freeze(reason) => reason.clone(),
+    };
+    HoldRecord { cause: hold.cause.as_str().to_owned(), reason, until: hold.until }
 }
 
 fn control(record: &ControlRecord) -> Control {

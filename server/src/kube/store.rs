@@ -243,6 +243,7 @@ impl Store {
                 on_failure: new.plan.on_failure.as_str().to_owned(),
                 rollback_of: new.plan.rollback_of.clone(),
                 rule: new.plan.rule.as_ref().map(record::rule_record),
+                windows: new.plan.windows.iter().map(ToString::to_string).collect(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),
                 plan_hash: new.plan.hash(),

@@ -3,7 +3,8 @@
 //! No typed object is kept: each is converted when it arrives. A relist ends in a complete list,
 //! since kube's watcher does not tell what vanished meanwhile; that of pods is told one by one.
 
-use crate::kube::{crd, external, observe};
+use crate::definitions::Definitions;
+use crate::kube::{crd, external, install, observe};
 use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -38,9 +39,27 @@ pub enum Observed {
     Migrations(Records<crd::Migration>),
     /// Something about stored shards.
     Shards(Records<crd::MigrationShard>),
-    /// Whether the cluster serves revshift's own resources.
-    Installed(bool),
+    /// What the cluster's CRDs of revshift can store.
+    Definitions(Definitions),
+    /// Versions went back, so many times by now: everything that is told from here on is listed anew.
+    Restored(u64),
 }
+
+/// What is listed before everything is known.
+pub const WATCHED: [Kind; 12] = [
+    Kind::Namespace,
+    Kind::Workload(WorkloadKind::Deployment),
+    Kind::Workload(WorkloadKind::StatefulSet),
+    Kind::Workload(WorkloadKind::DaemonSet),
+    Kind::Workload(WorkloadKind::Rollout),
+    Kind::Pod,
+    Kind::Job,
+    Kind::Slice,
+    Kind::Injector,
+    Kind::Plane(Source::Calisti),
+    Kind::Plane(Source::Sail),
+    Kind::Peer,
+];
 
 /// What was learnt about stored objects of one kind.
 #[derive(Debug)]
@@ -82,13 +101,36 @@ struct Base {
 }
 
 /// Watches until dropped. Returns only when nobody listens any more. From the `seed` follow the random
-/// parts of the pauses after failures, which keep replicas from coming back all at once.
-pub async fn run(client: Client, sender: Sender, seed: u64) {
+/// parts of the pauses after failures, which keep replicas from coming back all at once. All watches begin
+/// anew when versions were `restored`: a version that is not reached yet tells nothing, without an error.
+pub async fn run(
+    client: Client,
+    sender: Sender,
+    seed: u64,
+    mut restored: tokio::sync::watch::Receiver<u64>,
+) {
+    let base = Base { client, sender, seed };
+    loop {
+        let mut watches = start(&base);
+        let again = tokio::select! {
+            again = optional(&base, &mut restored) => again,
+            () = async { while watches.join_next().await.is_some() {} } => None,
+        };
+        watches.shutdown().await;
+        let Some(times) = again else {
+            return;
+        };
+        if base.sender.send(Observed::Restored(times)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The watches of kinds that every cluster has.
+fn start(b: &Base) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let everything = config();
     let unfinished = config().fields("status.phase!=Succeeded,status.phase!=Failed");
-    let base = Base { client, sender, seed };
-    let b = &base;
     watches.spawn(cluster::<Namespace>(b, Kind::Namespace, &everything, observe::namespace));
     let kind = Kind::Workload(WorkloadKind::Deployment);
     watches.spawn(cluster::<Deployment>(b, kind, &everything, observe::deployment));
@@ -105,8 +147,7 @@ pub async fn run(client: Client, sender: Sender, seed: u64) {
     watches.spawn(cluster::<PartialObjectMeta<Pod>>(b, Kind::Pod, &unfinished, observe::pod));
     watches.spawn(cluster::<PartialObjectMeta<Job>>(b, Kind::Job, &everything, observe::job));
     watches.spawn(cluster::<EndpointSlice>(b, Kind::Slice, &everything, observe::endpoints::slice));
-    watches.spawn(optional(base.clone()));
-    while watches.join_next().await.is_some() {}
+    watches
 }
 
 /// A watch is begun anew every so often: one whose connection died silently is noticed by that.
@@ -114,17 +155,30 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(60)
 }
 
-/// Starts and stops the watches of kinds whose CRD comes and goes.
-async fn optional(base: Base) {
+/// Starts and stops the watches of kinds whose CRD comes and goes, until versions were restored, so many
+/// times, or nobody listens any more.
+async fn optional(base: &Base, restored: &mut tokio::sync::watch::Receiver<u64>) -> Option<u64> {
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(base.client.clone());
     let mut events = events(api, config(), base.seed);
-    let mut listing: Vec<String> = Vec::new();
+    let mut listing: Vec<(String, u32)> = Vec::new();
     let mut running: BTreeMap<&'static str, JoinSet<()>> = BTreeMap::new();
+    let mut own: BTreeMap<String, u32> = BTreeMap::new();
+    let mut told = None;
     loop {
-        let event = match events.next().await {
+        let event = tokio::select! {
+            Ok(()) = restored.changed() => {
+                // What they have seen must not come after what is seen anew.
+                for task in running.values_mut() {
+                    task.shutdown().await;
+                }
+                return Some(*restored.borrow());
+            }
+            event = events.next() => event,
+        };
+        let event = match event {
             Some(Ok(event)) => event,
             Some(Err(_)) => continue,
-            None => return,
+            None => return None,
         };
         let served = match event {
             Event::Init => {
@@ -132,25 +186,55 @@ async fn optional(base: Base) {
                 continue;
             }
             Event::InitApply(definition) => {
-                listing.push(definition.name_any());
+                listing.push((definition.name_any(), install::version(&definition)));
                 continue;
             }
             Event::InitDone => {
-                let names = std::mem::take(&mut listing);
-                OPTIONAL.map(|(name, _)| Some(names.iter().any(|found| found == name)))
+                let found = std::mem::take(&mut listing);
+                own = found.iter().filter(|(name, _)| is_own(name)).cloned().collect();
+                OPTIONAL.map(|(name, _)| Some(found.iter().any(|(found, _)| found == name)))
             }
-            Event::Apply(definition) => only(&definition.name_any(), true),
-            Event::Delete(definition) => only(&definition.name_any(), false),
+            Event::Apply(definition) => {
+                let name = definition.name_any();
+                if is_own(&name) {
+                    own.insert(name.clone(), install::version(&definition));
+                }
+                only(&name, true)
+            }
+            Event::Delete(definition) => {
+                own.remove(&definition.name_any());
+                only(&definition.name_any(), false)
+            }
         };
+        let definitions = match own.len() {
+            OWN => Definitions::of(own.values().copied()),
+            _ => Definitions::Missing,
+        };
+        if told != Some(definitions) {
+            told = Some(definitions);
+            if base.sender.send(Observed::Definitions(definitions)).await.is_err() {
+                return None;
+            }
+        }
         for ((name, kind), served) in OPTIONAL.into_iter().zip(served) {
             let Some(served) = served else {
                 continue;
             };
-            if !switch(&base, &mut running, name, kind, served).await {
-                return;
+            if !switch(base, &mut running, name, kind, served).await {
+                return None;
             }
         }
     }
+}
+
+/// How many kinds are revshift's own.
+const OWN: usize = 2;
+
+/// Whether a CRD is one of revshift's own.
+fn is_own(definition: &str) -> bool {
+    OPTIONAL.iter().any(|(name, kind)| {
+        *name == definition && matches!(kind, Optional::Migrations | Optional::Shards)
+    })
 }
 
 /// Whether objects of a kind exist only where its CRD is installed.
@@ -179,8 +263,7 @@ async fn switch(
                 sender.send(Observed::Cluster(Change::Listed(kind, Vec::new()))).await
             }
             Optional::Migrations => {
-                let told = sender.send(Observed::Migrations(Records::Listed(Vec::new()))).await;
-                told.and(sender.send(Observed::Installed(false)).await)
+                sender.send(Observed::Migrations(Records::Listed(Vec::new()))).await
             }
             Optional::Shards => sender.send(Observed::Shards(Records::Listed(Vec::new()))).await,
         };
@@ -197,9 +280,6 @@ async fn switch(
             task.spawn(pump(api, base.clone(), kind, config(), convert));
         }
         Optional::Migrations => {
-            if sender.send(Observed::Installed(true)).await.is_err() {
-                return false;
-            }
             task.spawn(records(base.clone(), Observed::Migrations));
         }
         Optional::Shards => {

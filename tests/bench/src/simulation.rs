@@ -63,6 +63,7 @@ pub(crate) fn config(budgets: &Budgets) -> Config {
             pods: Some(pods),
             pods_per_second,
         },
+        ..Config::default()
     }
 }
 

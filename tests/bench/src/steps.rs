@@ -29,7 +29,9 @@ use revshift_proto::v1::r#move::State as MoveState;
 use revshift_sandbox::{Options, fixtures};
 use revshift_server::clock::Clock;
 use revshift_server::config::Config;
+use revshift_server::definitions::Definitions;
 use revshift_server::engine::{Engine, Parts};
+use revshift_server::kube::announcer::announcer;
 use revshift_server::kube::call::Caller;
 use revshift_server::kube::crd::{Migration, MigrationShard};
 use revshift_server::kube::lease::{Eligibility, Holder, Leadership};
@@ -187,6 +189,7 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
         holder,
         eligible,
         caller: Caller::new(client.clone()),
+        announcer: announcer(client.clone()).0,
         store: Store::new(&client),
         config: configured,
         clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
@@ -232,7 +235,7 @@ fn beginning(fixture: &Fixture, shards: Vec<MigrationShard>) -> Result<Vec<Obser
             converted::<DynamicObject>(fixture, PATHS[4], observe::calisti_plane)?,
         ),
         listed(Kind::Plane(Source::Sail), Vec::new()),
-        Observed::Installed(true),
+        Observed::Definitions(Definitions::Current),
         Observed::Migrations(Records::Listed(all::<Migration>(fixture, PATHS[5])?)),
         Observed::Shards(Records::Listed(shards)),
     ])

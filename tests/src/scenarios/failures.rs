@@ -1,5 +1,6 @@
 //! Rollouts that do not succeed, and ways out.
 
+use super::events::until_told;
 use crate::api::MoveState;
 use crate::bed::{Bed, Power, require};
 use crate::cluster::{
@@ -25,6 +26,9 @@ pub(crate) async fn a_failed_rollout_pauses_until_it_is_mended(bed: &dyn Bed) ->
     let advice = format!("revshift retry {id} -n pull-a");
     session.refused(&["watch", &id], 1, &[&advice, "revshift resume"]).await?;
     session.until_problem(&id, "pull-a", MoveState::Failed, "RS3003").await?;
+    let told = until_told(bed, "pull-a", "pull-a", "MoveFailed").await?;
+    ensure!(told.type_.as_deref() == Some("Warning"), "{told:?}");
+    until_told(bed, "default", &id, "Paused").await?;
     let waiting = session.a_move(&id, "pull-b").await?;
     ensure!(waiting.state() == MoveState::Pending, "{waiting:?}");
     expect_label(&client, "pull-a", NEW).await?;

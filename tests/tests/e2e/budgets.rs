@@ -18,7 +18,7 @@ fn config(namespaces: u32, workloads: u32, pods: u32, rate: u32) -> Config {
         pods: Some(pods),
         pods_per_second: Some(rate),
     };
-    Config { budgets }
+    Config { budgets, ..Config::default() }
 }
 
 fn name(index: usize) -> String {

@@ -9,6 +9,7 @@
 )]
 
 mod budgets;
+mod calendar;
 mod exchanges;
 mod explorer;
 mod faults;
@@ -18,6 +19,7 @@ mod recourse;
 mod remains;
 mod rights;
 mod scale;
+mod shutdown;
 mod simulated;
 mod tidy;
 mod versions;

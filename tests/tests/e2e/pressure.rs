@@ -2,7 +2,7 @@
 //! says so.
 
 use crate::simulated::{self, SimulatedBed};
-use revshift_sandbox::{Exchange, Verdict, fixtures};
+use revshift_sandbox::{Exchange, Options, Verdict, fixtures};
 use revshift_server::config::{BudgetsConfig, Config};
 use revshift_tests::{Bed, NEW, OLD};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,7 @@ fn a_storm_of_refusals_slows_calls_down_and_nothing_fails() {
             pods: Some(1000),
             pods_per_second: Some(1000),
         };
-        bed.config.send_replace(Config { budgets });
+        bed.config.send_replace(Config { budgets, ..Config::default() });
         let server = bed.start().await.unwrap();
         let address = server.address();
         let revshift = async |args: &[&str]| {
@@ -112,4 +112,50 @@ fn a_storm_of_refusals_slows_calls_down_and_nothing_fails() {
         assert!(!revshift(&["version"]).await.contains("slowed down"));
         server.stop().await.unwrap();
     });
+}
+
+/// Proxies that istiod refuses come again by themselves: it takes longer, and nothing fails. A rate below
+/// what istiod admits spares it all that.
+#[test]
+fn an_istiod_that_admits_few_streams_is_waited_for() {
+    for (pods_per_second, spared) in [(None, false), (Some(1), true)] {
+        simulated::in_virtual_time(async {
+            let options = Options { streams_per_second: Some(3.0), ..Options::default() };
+            let bed = SimulatedBed::with(options);
+            let names: Vec<String> = (0..20).map(|index| format!("n-{index:02}")).collect();
+            for name in &names {
+                bed.sandbox.apply(fixtures::namespace(name, &[("istio.io/rev", OLD)]));
+            }
+            sleep(Duration::from_secs(1)).await;
+            for name in &names {
+                bed.sandbox.apply(fixtures::deployment(name, "web", 2));
+            }
+            sleep(Duration::from_mins(3)).await;
+            bed.config.send_modify(|config| config.budgets.pods_per_second = pods_per_second);
+            let server = bed.start().await.unwrap();
+            let address = server.address();
+            let revshift = async |args: &[&str]| {
+                let args = ["--server", &address].into_iter().chain(args.iter().copied());
+                let output = bed.revshift(args.map(str::to_owned).collect()).await.unwrap();
+                assert_eq!(output.status, 0, "{output:?}");
+                output.stdout
+            };
+            let rule = ["migrate", "--from", OLD, "--to", NEW, "--all", "--approve-all"];
+            let id = revshift(&[&rule[..], &["--yes", "--detach"]].concat()).await;
+            let mut ended = false;
+            for _ in 0..600 {
+                let status = revshift(&["status", id.trim()]).await;
+                assert!(!status.contains("FAILED"), "{status}");
+                ended = status.contains("SUCCEEDED");
+                if ended {
+                    break;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            assert!(ended, "the migration did not end");
+            let refused = bed.sandbox.rejected_streams(NEW);
+            assert_eq!(refused == 0, spared, "{pods_per_second:?}: {refused} streams refused");
+            server.stop().await.unwrap();
+        });
+    }
 }

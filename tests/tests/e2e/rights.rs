@@ -18,7 +18,7 @@ pub(crate) fn used(exchanges: &[Exchange]) -> BTreeSet<Right> {
             Some((exchange.verb.to_owned(), group, resource))
         })
         .filter(|(verb, _, resource)| match resource.as_str() {
-            "customresourcedefinitions" => verb != "patch",
+            "customresourcedefinitions" => !matches!(verb.as_str(), "get" | "patch"),
             "namespaces" => verb != "create",
             _ => true,
         })

@@ -72,6 +72,7 @@ async fn moved(namespaces: usize, pods: usize) {
             pods: Some(LIMITS.pods),
             pods_per_second: Some(LIMITS.rate),
         },
+        ..Config::default()
     });
     let server = bed.start().await.unwrap();
     let start = Instant::now();

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
 use kube::Client;
 use revshift::{Connector, Io, Settings, Sink};
 use revshift_sandbox::{Options, Sandbox, fixtures};
@@ -100,8 +101,21 @@ impl SimulatedBed {
         self.network.connect(&uri).await.map_err(|error| anyhow!("{error}"))
     }
 
+    /// A connection to the replica at `address` that takes in only so many bytes that nobody has read.
+    pub(crate) async fn connect_narrow(&self, address: &str, window: u32) -> Result<Channel> {
+        let endpoint = Endpoint::try_from(format!("http://{address}"))?
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window);
+        self.network.open(endpoint).await.map_err(|error| anyhow!("{error}"))
+    }
+
     /// Starts a replica without waiting until it serves.
     pub(crate) fn launch(&self) -> SimulatedReplica {
+        self.launch_with_clock(SignedDuration::ZERO)
+    }
+
+    /// Starts a replica whose wall clock is so far ahead.
+    pub(crate) fn launch_with_clock(&self, ahead: SignedDuration) -> SimulatedReplica {
         let number = self.replicas.fetch_add(1, Ordering::Relaxed);
         let host = format!("replica-{number}");
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -115,7 +129,7 @@ impl SimulatedBed {
             lease: self.lease,
             install_crds: true,
             config: self.config.subscribe(),
-            clock: Clock::starting_at(self.sandbox.now()),
+            clock: Clock::starting_at(self.sandbox.now() + ahead),
         };
         let shutdown = CancellationToken::new();
         let accepting = gate.clone();
@@ -273,8 +287,14 @@ impl Network {
         &self,
         uri: &Uri,
     ) -> BoxFuture<'static, Result<Channel, Box<dyn std::error::Error + Send + Sync>>> {
+        self.open(Endpoint::from(uri.clone()))
+    }
+
+    fn open(
+        &self,
+        endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<Channel, Box<dyn std::error::Error + Send + Sync>>> {
         let network = self.clone();
-        let uri = uri.clone();
         async move {
             let connector = service_fn(move |uri: Uri| {
                 let accepting = network.lock().get(uri.host().unwrap_or_default()).cloned();
@@ -286,7 +306,7 @@ impl Network {
                     Ok::<_, io::Error>(TokioIo::new(near))
                 }
             });
-            Ok(Endpoint::from(uri).connect_with_connector(connector).await?)
+            Ok(endpoint.connect_with_connector(connector).await?)
         }
         .boxed()
     }

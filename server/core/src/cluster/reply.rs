@@ -32,6 +32,13 @@ impl Cluster {
         }
     }
 
+    /// Forgets own replies and deletions, as they are of a time that a restored backup has undone. What
+    /// else is known stays until it is listed anew.
+    pub fn restored(&mut self) {
+        self.replied.clear();
+        self.deleted.clear();
+    }
+
     /// Forgets a reply once a watch has shown as much.
     pub(super) fn passed(&mut self, kind: Kind, key: &Key, object: &Object) {
         let Some((_, version)) = identity(object) else {

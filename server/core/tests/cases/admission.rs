@@ -13,7 +13,7 @@ fn admitted(
 ) -> Vec<Decision> {
     let mut waits = Waits::default();
     waits.refresh(migrations);
-    admit(migrations, &waits, 32, busy, |_| 0, at(1))
+    admit(migrations, &waits, 32, busy, |_| 0, &[], at(1))
 }
 
 fn decisions(migrations: &[Migration]) -> Vec<(String, String, MoveState)> {

@@ -50,3 +50,18 @@ fn the_holder_renews_in_the_same_epoch() {
     let mut seen = Observation::default();
     assert_eq!(see(&mut seen, &lease("me", 7, "1"), 0), Candidacy::Renew { transitions: 7 });
 }
+
+#[test]
+fn an_epoch_that_a_restored_backup_takes_back_is_not_given_again() {
+    let mut seen = Observation::default();
+    for version in ["900", "1000", "opaque", "1001"] {
+        assert!(!seen.has_gone_back(&lease("other", 7, version)), "{version}");
+    }
+    assert!(seen.has_gone_back(&lease("me", 5, "800")));
+    // Its own lease of then does not hold either, as others have led since.
+    assert_eq!(see(&mut seen, &lease("me", 5, "800"), 100), Candidacy::Take { transitions: 8 });
+    assert_eq!(seen.next(1), 8);
+    assert!(!seen.has_gone_back(&lease("me", 8, "801")));
+    assert_eq!(see(&mut seen, &lease("me", 8, "801"), 101), Candidacy::Renew { transitions: 8 });
+    assert_eq!(seen.next(12), 12);
+}

@@ -44,6 +44,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         on_failure: OnFailure::Pause,
         rollback_of: None,
         rule: None,
+        windows: Vec::new(),
         entries,
         approvals: approvals.iter().copied().collect::<BTreeSet<u32>>(),
         findings: Vec::new(),

@@ -20,6 +20,7 @@ fn request(namespaces: &[&str]) -> Request {
         target: NEW.to_owned(),
         selection: Selection::Named(namespaces.iter().map(|name| (*name).to_owned()).collect()),
         rule: None,
+        windows: Vec::new(),
         approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,

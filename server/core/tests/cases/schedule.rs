@@ -115,6 +115,11 @@ impl Engine {
                 let withheld = Withheld { pod, message, until };
                 self.scratch.withheld.insert(controller.clone(), withheld);
             }
+            Call::Read { .. } => {
+                self.see_namespace(truth);
+                let known = self.world.cluster.namespace(NAMESPACE);
+                self.scratch.read = Some(known.map(|(meta, _)| meta.resource_version.clone()));
+            }
             Call::Inspect { .. } => {
                 let pods = truth.pods.values().map(|real| InspectedPod {
                     pod: real.pod.clone(),

@@ -42,6 +42,27 @@ fn a_move_passes_through_every_state_with_one_write_each() {
     assert_eq!(story.next(), Next::Wait(None));
 }
 
+#[test]
+fn a_namespace_is_not_given_up_for_what_a_late_watch_shows() {
+    // The write is stored, and this leader's watch does not tell of it.
+    let mut story = Story::new(MoveState::Restarting);
+    story.edit(|m| m.relabelled = true);
+    let read = Next::Calls(vec![Call::Read { namespace: "shop".to_owned() }]);
+    assert_eq!(story.step(), read);
+    assert_eq!(story.step(), read, "no reply");
+    story.relabel();
+    story.read();
+    assert!(matches!(story.calls().as_slice(), [Call::Restart { .. }]));
+    // What was read once does not speak for what is seen later.
+    story.world.edit_namespace("shop", |meta| {
+        meta.labels = labels(&[("istio.io/rev", OLD)]);
+        meta.resource_version = "99".to_owned();
+    });
+    assert_eq!(story.step(), read);
+    story.read();
+    assert_eq!(story.code().0, Code::LabelDrift);
+}
+
 /// A move whose namespace is kept by somebody else.
 fn external(state: MoveState) -> Story {
     let mut story = Story::new(state);

@@ -64,7 +64,24 @@ impl Story {
         self.migration.moves.edit(0, change);
     }
 
+    /// The next step; that the namespace is read before is left out.
     pub(crate) fn next(&mut self) -> Next {
+        match self.step() {
+            Next::Calls(calls) if matches!(calls.as_slice(), [Call::Read { .. }]) => {
+                self.read();
+                self.step()
+            }
+            next => next,
+        }
+    }
+
+    /// The API server says of the namespace what the view shows.
+    pub(crate) fn read(&mut self) {
+        let known = self.world.cluster.namespace("shop");
+        self.scratch.read = Some(known.map(|(meta, _)| meta.resource_version.clone()));
+    }
+
+    pub(crate) fn step(&mut self) -> Next {
         let facts = Facts {
             cluster: &self.world.cluster,
             unfinished: &self.unfinished,

@@ -236,7 +236,7 @@ impl Truth {
             Call::Evict { pod, uid, .. } | Call::Delete { pod, uid, .. } => {
                 return self.evict(pod, uid);
             }
-            Call::Inspect { .. } => {}
+            Call::Read { .. } | Call::Inspect { .. } => {}
         }
         true
     }

@@ -328,6 +328,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             on_failure: revshift_core::migration::OnFailure::Pause,
             rollback_of: None,
             rule: None,
+            windows: Vec::new(),
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -343,6 +344,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             })
             .collect(),
         ended: None,
+        hold: None,
     }
 }
 

@@ -78,7 +78,7 @@ impl Pace {
             Call::Evict { controller, .. } | Call::Delete { controller, .. } => {
                 (controller.clone(), 1)
             }
-            Call::Relabel { .. } | Call::Inspect { .. } => return,
+            Call::Relabel { .. } | Call::Read { .. } | Call::Inspect { .. } => return,
         };
         let mut first = false;
         self.change(place, |restarts| {

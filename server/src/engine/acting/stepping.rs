@@ -49,7 +49,9 @@ impl Acting {
             namespace.map_or(0, |(_, content)| u64::from(estimate::rounds(content)))
         };
         let now = parts.clock.now();
-        let decisions = admission::admit(&state.migrations, &state.waits, room, busy, length, now);
+        let freezes = self.calendar.freezes();
+        let decisions =
+            admission::admit(&state.migrations, &state.waits, room, busy, length, freezes, now);
         for Decision { migration: id, m } in decisions {
             let migration = state.migrations.get(&id).filter(|_| !self.writing.contains(&id));
             let place = migration.and_then(|migration| migration.moves.place(&m.namespace));

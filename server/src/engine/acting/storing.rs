@@ -1,12 +1,14 @@
 //! What a leader stores: its epoch, what was decided, and how each migration stands.
 
-use super::{Acting, Answer, COMMIT_EVERY, MANY, PAUSE};
+use super::{Acting, Answer, COMMIT_EVERY, MANY, Numbers, PAUSE};
 use crate::engine::records::Records;
 use crate::engine::{Parts, status};
 use crate::kube::crd::MigrationShard;
 use crate::kube::store;
 use crate::published::State;
 use kube::{Error, ResourceExt};
+use revshift_core::admission;
+use revshift_core::announcement::{self, Announcement};
 use revshift_core::migration::{Migration, Move};
 use revshift_core::problem::Code;
 use std::time::Duration;
@@ -41,8 +43,13 @@ impl Acting {
                 adopted = false;
                 if self.writing.insert(id.clone()) {
                     info!(shard = shard.name_any(), epoch = self.epoch, "taking over");
-                    let moves = moves_of(shard, migration);
-                    self.write_shard(shard, moves, parts, tasks);
+                    let mut moves = moves_of(shard, migration);
+                    if self.numbers == Numbers::Renewed {
+                        for (m, number) in moves.iter_mut().zip(self.next_number(migration)..) {
+                            m.sequence = number;
+                        }
+                    }
+                    self.write_shard(shard, moves, Vec::new(), parts, tasks);
                 }
             }
         }
@@ -89,33 +96,47 @@ impl Acting {
                 continue;
             };
             let range = store::range(shard);
-            let mut number = migration.moves.highest().max(u64::from(self.epoch) << 32);
             let mut moves = moves_of(shard, migration);
-            for (index, m) in queued.range(range.clone()) {
-                number += 1;
+            let mut announcements = Vec::new();
+            let numbers = self.next_number(migration)..;
+            for ((index, m), number) in queued.range(range.clone()).zip(numbers) {
                 let m = Move { sequence: number, ..m.clone() };
                 debug!(migration = id, namespace = m.namespace, state = m.state.as_str(), number);
-                moves[index - range.start] = m;
+                let place = &mut moves[index - range.start];
+                announcements.extend(announcement::of_move(migration, place, &m));
+                *place = m;
             }
             self.committed.insert(id.clone(), now);
             self.writing.insert(id);
-            self.write_shard(shard, moves, parts, tasks);
+            self.write_shard(shard, moves, announcements, parts, tasks);
         }
         wake
+    }
+
+    /// The number of the next record of a migration.
+    fn next_number(&self, migration: &Migration) -> u64 {
+        migration.moves.highest().max(u64::from(self.epoch) << 32) + 1
     }
 
     fn write_shard(
         &self,
         shard: &MigrationShard,
         moves: Vec<Move>,
+        announcements: Vec<Announcement>,
         parts: &Parts,
         tasks: &mut JoinSet<Answer>,
     ) {
+        let (announcer, now) = (parts.announcer.clone(), parts.clock.now());
         let (store, shard, epoch) = (parts.store.clone(), shard.clone(), self.epoch);
         tasks.spawn(async move {
             let (id, name) = (shard.spec.migration.clone(), shard.name_any());
             let written = match store.commit(&shard, epoch, &moves).await {
-                Ok(written) => Some(written),
+                Ok(written) => {
+                    for announcement in announcements {
+                        announcer.tell(announcement, "", now);
+                    }
+                    Some(written)
+                }
                 // Until it is known what is stored, nothing else may be numbered.
                 Err(error) => loop {
                     pause_after(&name, &error).await;
@@ -150,15 +171,27 @@ impl Acting {
                 continue;
             }
             let waiting = state.waits.of(id);
-            let wanted = status::status(migration, &waiting, object, parts.clock.now());
+            let now = parts.clock.now();
+            let hold = admission::hold(migration, &state.waits, self.calendar.freezes(), now);
+            let wanted = status::status(migration, &waiting, hold.as_ref(), object, now);
             if object.status.as_ref() == Some(&wanted) {
                 continue;
             }
             self.writing.insert(id.clone());
+            let before = object.status.as_ref().map_or("", |status| status.state.as_str());
+            let announcement =
+                announcement::of_migration(migration, before, migration.state(&waiting));
+            let (announcer, now) = (parts.announcer.clone(), parts.clock.now());
             let (store, id, object) = (parts.store.clone(), id.clone(), object.clone());
             tasks.spawn(async move {
                 let written = match store.conclude(&object, wanted).await {
-                    Ok(written) => Some(written),
+                    Ok(written) => {
+                        let uid = object.uid().unwrap_or_default();
+                        if let Some(announcement) = announcement {
+                            announcer.tell(announcement, &uid, now);
+                        }
+                        Some(written)
+                    }
                     Err(error) => {
                         pause_after(&id, &error).await;
                         store.migration(&id).await.ok().flatten()

@@ -20,7 +20,7 @@ fn shown(
     let mut object = MigrationObject::new("m", spec.unwrap());
     object.metadata.generation = Some(7);
     object.status = before;
-    status(migration, &BTreeSet::new(), &object, now)
+    status(migration, &BTreeSet::new(), migration.hold.as_ref(), &object, now)
 }
 
 fn told(status: &MigrationStatus) -> Vec<(&str, &str, &str)> {

@@ -1,6 +1,7 @@
 //! One sentence on where a migration stands, for people: what it waits for, and what helps.
 
 use crate::published::Stored;
+use revshift_core::calendar::{self, Cause, Hold};
 use revshift_core::command;
 use revshift_core::migration::{Migration, MigrationState, Move, MoveState, PauseReason, Skip};
 use std::fmt::Display;
@@ -36,6 +37,10 @@ pub(crate) fn of(stored: &Stored) -> String {
 fn running(migration: &Migration) -> String {
     let active: Vec<String> = migration.active().filter_map(|(_, m)| activity(m)).collect();
     let moved = moved(migration);
+    if let Some(hold) = &migration.hold {
+        let active = if active.is_empty() { String::new() } else { format!("{}; ", list(active)) };
+        return format!("{active}{moved}; {}", held(migration, hold));
+    }
     if active.is_empty() {
         let counts = migration.counts();
         let next =
@@ -43,6 +48,18 @@ fn running(migration: &Migration) -> String {
         return format!("{moved}; {next}");
     }
     format!("{}; {moved}", list(active))
+}
+
+fn held(migration: &Migration, hold: &Hold) -> String {
+    let until = hold.until.map(|until| calendar::local(&migration.spec.windows, until));
+    match (&hold.cause, until) {
+        (Cause::Window, Some(until)) => format!("the next one waits for a window until {until}"),
+        (Cause::Window, None) => "the next one waits for a window".to_owned(),
+        (Cause::Freeze(reason), until) => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("everything else is frozen{until}: {reason}")
+        }
+    }
 }
 
 fn activity(m: &Move) -> Option<String> {
@@ -233,6 +250,27 @@ mod tests {
         // It is final only once that is stored.
         let ending = migration(&[("a", moved)]);
         assert_eq!(sentence(ending), "1 of 1 namespace moved; it is ending");
+    }
+
+    #[test]
+    fn a_migration_that_is_held_says_until_when() {
+        let moved = MoveState::Moved(Vec::new());
+        let mut held = migration(&[("a", moved), ("b", MoveState::Pending)]);
+        held.spec.windows = vec!["daily 22:00-04:00 Asia/Tokyo".parse().unwrap()];
+        let until = Some(sample::TIME + std::time::Duration::from_hours(13));
+        held.hold = Some(Hold { cause: Cause::Window, until });
+        assert_eq!(
+            sentence(held.clone()),
+            "1 of 2 namespaces moved; the next one waits for a window until \
+             Thu 1970-01-01 22:00 Asia/Tokyo"
+        );
+        held.hold = Some(Hold { cause: Cause::Freeze("holidays".to_owned()), until });
+        held.moves.edit(0, |m| m.state = MoveState::Restarting);
+        assert_eq!(
+            sentence(held),
+            "restarts the workloads of `a`; 0 of 2 namespaces moved; everything else is frozen \
+             until Thu 1970-01-01 22:00 Asia/Tokyo: holidays"
+        );
     }
 
     #[test]

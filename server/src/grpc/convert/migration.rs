@@ -2,6 +2,7 @@
 
 use super::{duration, message, timestamp};
 use crate::published::Stored;
+use revshift_core::calendar::{self, Cause, Hold, Window};
 use revshift_core::migration::{
     Approval, Issued, Leftover, LeftoverReason, Migration, MigrationState, Move, MoveCounts,
     MoveState, OnFailure, PauseReason, Skip, Stage, Verb,
@@ -20,6 +21,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
     let spec = &migration.spec;
     let public = stored.state();
     let waiting = public == MigrationState::Pending;
+    let held = migration.hold.as_ref().filter(|_| public == MigrationState::Running);
     proto::Migration {
         id: migration.id.clone(),
         source: spec.source.to_string(),
@@ -31,7 +33,8 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         waiting_for: if waiting {
             waiting_for.iter().cloned().collect()
         } else {
-            awaited(migration)
+            let cause = held.map(|it| it.cause.as_str().to_owned());
+            cause.into_iter().chain(awaited(migration)).collect()
         },
         message: message::of(stored),
         requester: spec.requester.clone(),
@@ -56,6 +59,22 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         }),
         unplanned_namespaces: Vec::new(),
         commands: migration.control.commands.iter().map(command).collect(),
+        windows: spec.windows.iter().map(ToString::to_string).collect(),
+        hold: held.map(|held| hold(held, &spec.windows)),
+    }
+}
+
+/// What keeps a migration with these windows from beginning moves.
+pub(crate) fn hold(hold: &Hold, windows: &[Window]) -> proto::Hold {
+    let (cause, reason) = match &hold.cause {
+        Cause::Window => (proto::hold::Cause::Window, String::new()),
+        Cause::Freeze(reason) => (proto::hold::Cause::Freeze, reason.clone()),
+    };
+    proto::Hold {
+        cause: cause.into(),
+        reason,
+        until: hold.until.map(timestamp),
+        local_time: hold.until.map(|until| calendar::local(windows, until)).unwrap_or_default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plans on the wire.
 
 use super::duration;
-use super::migration::{leftover, migration, on_failure};
+use super::migration::{hold, leftover, migration, on_failure};
 use crate::control::Planned;
 use crate::published::Stored;
 use revshift_core::estimate;
@@ -46,6 +46,8 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         on_failure: migration.on_failure,
         budgets: None,
         estimate: None,
+        windows: migration.windows.clone(),
+        hold: None,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
         namespace: m.namespace.clone(),
@@ -62,7 +64,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
 }
 
 fn header(planned: &Planned) -> proto::PlanHeader {
-    let Planned { plan, waits_for, budgets, rate: (rate, rule) } = planned;
+    let Planned { plan, waits_for, budgets, rate: (rate, rule), hold: held } = planned;
     let estimate = estimate::estimate(plan, budgets, *rate);
     proto::PlanHeader {
         plan_hash: plan.hash(),
@@ -89,6 +91,8 @@ fn header(planned: &Planned) -> proto::PlanHeader {
             lower_bound: Some(duration(estimate.lower_bound)),
             assumptions: estimate.assumptions,
         }),
+        windows: plan.windows.iter().map(ToString::to_string).collect(),
+        hold: held.as_ref().map(|held| hold(held, &plan.windows)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::control::Ticket;
 use pbjson_types as well_known;
+use revshift_core::calendar::Window;
 use revshift_core::command::{Command, Force};
 use revshift_core::label::Selector;
 use revshift_core::migration::{Approval, OnFailure};
@@ -93,12 +94,14 @@ impl Fields {
                 failure_budget: 0,
                 allow_downtime: false,
                 on_failure: OnFailure::Pause,
+                windows: Vec::new(),
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
         let proto::MigrationSpec { approve_all, failure_budget, allow_downtime, .. } = spec;
         let on_failure = self.on_failure(spec.on_failure);
         let (source, target) = (spec.source.clone(), spec.target.clone());
+        let windows = self.windows(&spec.windows);
         let rule = self.rule(spec.rule.as_ref(), !spec.waves.is_empty());
         let request = Request {
             source,
@@ -110,6 +113,7 @@ impl Fields {
             failure_budget,
             allow_downtime,
             on_failure,
+            windows,
         };
         self.0.extend(plan::check_fields(&request));
         request
@@ -125,6 +129,14 @@ impl Fields {
             .map_err(|why: String| self.refuse("spec.rule.label_selector", why))
             .unwrap_or_default();
         Some(Matching { selector, exclude: rule.exclude.iter().cloned().collect() })
+    }
+
+    fn windows(&mut self, windows: &[String]) -> Vec<Window> {
+        let read = windows.iter().enumerate().filter_map(|(index, text)| {
+            let window = text.parse();
+            window.map_err(|why: String| self.refuse(&format!("spec.windows[{index}]"), why)).ok()
+        });
+        read.collect()
     }
 
     fn on_failure(&mut self, value: i32) -> OnFailure {
@@ -319,6 +331,7 @@ mod tests {
             target: "1-31".to_owned(),
             namespaces: vec!["shop".to_owned(), "Shop".to_owned(), "shop".to_owned()],
             rollout_timeout: Some(well_known::Duration { seconds: -1, nanos: 0 }),
+            windows: vec!["daily 22:00-04:00 UTC".to_owned(), "daily".to_owned()],
             ..proto::MigrationSpec::default()
         };
         let request = proto::CreateMigrationRequest {
@@ -336,7 +349,8 @@ mod tests {
                 "spec.namespaces[1]",
                 "spec.namespaces[2]",
                 "spec.rollout_timeout",
-                "spec.source"
+                "spec.source",
+                "spec.windows[1]"
             ]
         );
         let empty = proto::CreateMigrationRequest::default();

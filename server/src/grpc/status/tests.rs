@@ -71,6 +71,12 @@ fn table() -> Vec<(Failure, Code, &'static str)> {
     let failures = [
         (Failure::NotReady, Code::Unavailable, "NOT_READY"),
         (Failure::CrdsMissing, Code::FailedPrecondition, "CRDS_MISSING"),
+        (Failure::CrdsOutdated(1), Code::FailedPrecondition, "CRDS_OUTDATED"),
+        (
+            Failure::PlanNewer { migration: text("m-1"), version: 1000 },
+            Code::Unavailable,
+            "PLAN_NEWER",
+        ),
         (Failure::ConcurrentWrite(text("m-1")), Code::Aborted, "CONCURRENT_WRITE"),
         (
             Failure::Denied { action: text("patch namespaces") },

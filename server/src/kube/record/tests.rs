@@ -61,6 +61,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
                 selector: "team in (shop),!legacy".to_owned(),
                 exclude: BTreeSet::from(["home".to_owned()]),
             }),
+            windows: vec!["Mon-Fri 22:00-04:00 Europe/Berlin".to_owned()],
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
             plan_hash: "hash".to_owned(),
@@ -141,6 +142,8 @@ fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
     assert_eq!(whole.spec.rollout_timeout, Duration::from_millis(1500));
     let rule = whole.spec.rule.unwrap();
     assert_eq!(Some(rule_record(&rule)), stored(2, 2).spec.rule);
+    let windows: Vec<String> = whole.spec.windows.iter().map(ToString::to_string).collect();
+    assert_eq!(windows, stored(2, 2).spec.windows);
 }
 
 #[test]
@@ -166,6 +169,26 @@ fn a_deletion_counts_as_a_cancellation() {
     object.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
     assert!(migration(&object, &[]).unwrap().unwrap().control.cancelled);
+}
+
+#[test]
+fn a_hold_comes_back_and_what_is_no_window_is_malformed() {
+    let until = Some(Timestamp::UNIX_EPOCH);
+    for hold in [
+        Hold { cause: Cause::Window, until },
+        Hold { cause: Cause::Freeze("holidays".to_owned()), until: None },
+    ] {
+        let mut object = stored(0, 0);
+        let record = Some(hold_record(&hold));
+        object.status = Some(MigrationStatus { hold: record, ..MigrationStatus::default() });
+        let text = serde_json::to_string(&object).unwrap();
+        let read = migration(&serde_json::from_str(&text).unwrap(), &[]).unwrap().unwrap();
+        assert_eq!(read.hold, Some(hold));
+    }
+    let mut object = stored(0, 0);
+    object.spec.windows.push("whenever".to_owned());
+    let error = migration(&object, &[]).unwrap_err();
+    assert!(error.to_string().contains("whenever"), "{error}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     workloads::{NEW, OLD, PATIENCE, arrive, deployment, generation, labels, on_plane, put},
 };
 
-const NAMESPACES: [&str; 6] = ["crash-a", "crash-b", "crash-c", "crash-d", "crash-e", "crash-f"];
+const NAMESPACES: [&str; 6] = ["twice-a", "twice-b", "twice-c", "twice-d", "twice-e", "twice-f"];
 const WORKLOADS: [&str; 2] = ["web", "api"];
 /// Two replicas of each workload.
 const PODS: usize = 4;

@@ -192,7 +192,11 @@ impl Stream {
 
     /// I8: nothing comes twice or out of order, and at every synced message the records held are
     /// those stored, up to the number that it ends with.
-    fn apply(&mut self, message: proto::WatchMigrationResponse, world: &World) -> Result<()> {
+    pub(crate) fn apply(
+        &mut self,
+        message: proto::WatchMigrationResponse,
+        world: &World,
+    ) -> Result<()> {
         ensure!(!message.resync, "I8: the stream of one migration began anew");
         for m in message.moves {
             ensure!(m.sequence > self.last, "I8: record {} after {}", m.sequence, self.last);

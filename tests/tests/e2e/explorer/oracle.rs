@@ -41,6 +41,15 @@ pub(crate) fn check(
     Ok(end)
 }
 
+/// I7: how an end differs from that of an undisturbed run.
+pub(crate) fn differs(
+    calm: &BTreeMap<String, String>,
+    end: &BTreeMap<String, String>,
+) -> Option<String> {
+    let differs = end.iter().find(|(what, how)| calm.get(*what) != Some(*how));
+    differs.map(|(what, how)| format!("I7: {what}: {how}, not {:?}", calm.get(what)))
+}
+
 /// Whether a pod is ready.
 pub(crate) fn ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();

@@ -1,6 +1,6 @@
 //! One run: a cluster, replicas that somebody keeps running, and a client that follows a migration.
 
-use super::client::Client;
+use super::client::{Client, Stream};
 use super::leadership::{self, Write};
 use super::schedule::{Event, Schedule};
 use super::{client, oracle, story};
@@ -46,6 +46,18 @@ pub(crate) struct Run {
     messages: Vec<String>,
 }
 
+/// What is left of a run.
+pub(crate) struct Evidence {
+    pub(crate) world: Rc<World>,
+    /// The migration, as a client holds it.
+    pub(crate) stream: Stream,
+    /// Everything that was stored.
+    pub(crate) changes: Vec<Change>,
+    /// Every request that wrote.
+    pub(crate) writes: Vec<Write>,
+    messages: Vec<String>,
+}
+
 impl Run {
     /// Everything that was sent, stored and told, in order.
     pub(crate) fn log(&self) -> String {
@@ -69,6 +81,17 @@ pub(crate) fn run(schedule: &Schedule) -> Result<Run> {
 }
 
 async fn explore(schedule: &Schedule) -> Result<Run> {
+    let witnessed = witness(schedule).await?;
+    let end = witnessed.judge(schedule)?;
+    let Evidence { world, changes, messages, .. } = witnessed;
+    let exchanges = world.bed.sandbox.requests();
+    let sent = exchanges.iter().filter(|exchange| is_servers(&exchange.tag));
+    let requests = sent.map(Exchange::writes).collect();
+    Ok(Run { requests, end, exchanges, changes, messages })
+}
+
+/// Runs a schedule to its end; what is left of it is not judged yet.
+pub(crate) async fn witness(schedule: &Schedule) -> Result<Evidence> {
     let world = Rc::new(World::begin(schedule.replicas).await);
     let sandbox = &world.bed.sandbox;
     let beginning = sandbox.version();
@@ -92,14 +115,20 @@ async fn explore(schedule: &Schedule) -> Result<Run> {
     // It holds the sandbox that it belongs to.
     sandbox.clear_intercept();
     let stream = told.map_err(|_| anyhow!("no end within an hour: {}", client.trouble()))??;
-    let exchanges = sandbox.requests();
     let changes = sandbox.changes_after(beginning);
-    let writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
-    leadership::check(&changes, &writes)?;
-    let end = oracle::check(sandbox, schedule, &stream, &changes)?;
-    let sent = exchanges.iter().filter(|exchange| is_servers(&exchange.tag));
-    let requests = sent.map(Exchange::writes).collect();
-    Ok(Run { requests, end, exchanges, changes, messages: client.messages() })
+    let writes = std::mem::take(&mut *writes.lock().unwrap_or_else(PoisonError::into_inner));
+    let messages = client.messages();
+    Ok(Evidence { world, stream, changes, writes, messages })
+}
+
+impl Evidence {
+    /// Asks every oracle; answers the end by what must not depend on the schedule.
+    pub(crate) fn judge(&self, schedule: &Schedule) -> Result<BTreeMap<String, String>> {
+        let sandbox = &self.world.bed.sandbox;
+        let end = oracle::check(sandbox, schedule, &self.stream, &self.changes)?;
+        leadership::check(&self.changes, &self.writes)?;
+        Ok(end)
+    }
 }
 
 impl World {

@@ -1,7 +1,13 @@
 //! Others who write to the cluster, and an API server that does not let revshift write.
 
-use super::story::{Story, When, tell};
-use revshift_tests::{NEW, OLD};
+use super::story::{Story, When, absorbed, tell};
+use crate::simulated::SimulatedBed;
+use revshift_proto::v1::GetServerRequest;
+use revshift_proto::v1::server_service_client::ServerServiceClient;
+use revshift_sandbox::{Fault, Faults};
+use revshift_tests::{NEW, OLD, Replica};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Requires that `revshift status` says each of these.
 fn says(status: &str, words: &[&str]) {
@@ -29,6 +35,36 @@ fn a_revoked_right_is_told_and_granted_again() {
             story.moved_once();
         });
     }
+}
+
+/// What it may not watch any more it takes up again as soon as it may.
+#[test]
+fn a_right_to_watch_that_is_gone_for_a_while_changes_nothing() {
+    for resource in ["pods", "deployments", "namespaces", "migrationshards"] {
+        let revoked = format!("forbidden:watch {resource}:for 3m");
+        let listing = format!("forbidden:list {resource}:for 3m");
+        absorbed(When::Run, &["watches-dropped:patch deployments a", &revoked]);
+        absorbed(When::Run, &["compacted:patch", "watches-dropped:patch", &listing]);
+    }
+}
+
+#[test]
+fn a_missing_right_to_read_keeps_it_from_acting() {
+    tell(async || {
+        let bed = SimulatedBed::new();
+        let fault: Fault = "forbidden:list jobs:always".parse().unwrap();
+        bed.sandbox.inject(&Faults::new(0, [fault]));
+        let replica = bed.launch();
+        sleep(Duration::from_mins(1)).await;
+        let mut server = ServerServiceClient::new(bed.connect(&replica.address()).await.unwrap());
+        assert!(!server.get_server(GetServerRequest {}).await.unwrap().into_inner().ready);
+        let leases = || bed.sandbox.objects("/apis/coordination.k8s.io/v1/leases");
+        assert!(leases().is_empty(), "it leads, and does not know everything");
+        bed.sandbox.inject(&Faults::default());
+        replica.ready().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(leases().len(), 1);
+    });
 }
 
 #[test]

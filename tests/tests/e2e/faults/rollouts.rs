@@ -2,7 +2,22 @@
 //! being what they should be.
 
 use super::story::{Story, When, tell};
-use revshift_tests::OLD;
+use revshift_sandbox::fixtures;
+use revshift_tests::{NEW, OLD};
+
+/// The webhooks of a tag that is called like the new plane call the old one; its configuration comes
+/// later by name, so that both inject, and what is left in the pod is its.
+#[test]
+fn webhooks_that_overlap_are_told() {
+    tell(async || {
+        let story = Story::begin(When::Run, &[]).await;
+        story.bed.sandbox.apply(fixtures::tag_webhooks(NEW, OLD, "1.13.5"));
+        let status = story.until_state("PAUSED").await;
+        let told = status.contains("RS3011") || status.contains("several planes at once");
+        assert!(status.contains("a ") && told, "{status}");
+        assert_eq!(story.label("b").as_deref(), Some(OLD));
+    });
+}
 
 #[test]
 fn pods_that_fail_are_told_apart() {

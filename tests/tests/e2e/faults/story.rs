@@ -109,6 +109,14 @@ impl Story {
         }
     }
 
+    /// Arms other faults from now on.
+    pub(super) fn arm(&self, faults: &[&str]) -> Faults {
+        let armed = faults.iter().map(|text| text.parse::<Fault>().unwrap());
+        let armed = Faults::new(7, armed);
+        self.bed.sandbox.inject(&armed);
+        armed
+    }
+
     /// Nothing goes wrong any more.
     pub(super) fn heal(&self) {
         self.bed.sandbox.inject(&Faults::default());
