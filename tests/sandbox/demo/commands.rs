@@ -2,14 +2,19 @@
 //! program to read.
 
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
 
 use crate::output;
 use crate::roles;
 use crate::server::Server;
+
+/// What a server takes at most from listening to answering, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The command line at one server.
 #[derive(Debug)]
@@ -53,6 +58,18 @@ impl Commands {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Waits, unseen, until the server has taken in the cluster and answers of it.
+    pub(crate) async fn until_answered(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.read("planes").await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
     }
 
     /// Waits, unseen, until a migration has ended or is paused.

@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::task::JoinSet;
 
 use crate::bed::Bed;
+use crate::commands::Commands;
 use crate::roles;
 
 /// How much of the log's end an error shows.
@@ -31,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it answers.
     pub(crate) async fn start(bed: &Bed) -> Result<Self> {
         let log = bed.folder().join("server.log");
         let mut child = Command::new(std::env::current_exe()?)
@@ -63,7 +64,13 @@ impl Server {
         };
         let mut logger = JoinSet::new();
         logger.spawn(keep(lines, log.clone()));
-        Ok(Self { address, log, child, _pipe: pipe, _logger: logger })
+        let mut server = Self { address, log, child, _pipe: pipe, _logger: logger };
+        let commands = Commands::at(&server);
+        tokio::select! {
+            answered = commands.until_answered() => answered?,
+            error = server.ended() => return Err(error),
+        }
+        Ok(server)
     }
 
     /// Resolves when it ends by itself, which it should not, to the reason.

@@ -13,11 +13,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_revshift-sandbox");
 
 /// Starts `up` and reads the variables that it tells.
 async fn up(arguments: &[&str]) -> (Child, BTreeMap<String, String>) {
+    let said = tempfile::NamedTempFile::new().unwrap();
     let mut child = Command::new(PROGRAM)
         .arg("up")
         .args(arguments)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(said.reopen().unwrap())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
@@ -25,7 +26,9 @@ async fn up(arguments: &[&str]) -> (Child, BTreeMap<String, String>) {
     let mut variables = BTreeMap::new();
     while variables.len() < 2 {
         let line = timeout(Duration::from_mins(1), lines.next_line()).await.unwrap().unwrap();
-        let line = line.expect("up ended");
+        let line = line.unwrap_or_else(|| {
+            panic!("up ended: {}", std::fs::read_to_string(said.path()).unwrap())
+        });
         let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
         variables.insert(name.to_owned(), value.to_owned());
     }

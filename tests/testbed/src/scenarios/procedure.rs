@@ -170,12 +170,12 @@ async fn shows(cli: &Cli<'_>, plane: &str, state: &str) -> Result<()> {
 async fn records(bed: &RealBed, ids: &[&String], reason: &str) -> Result<()> {
     let args = ["get", "migrations", "--sort-by=.metadata.creationTimestamp", "-o", "wide"];
     let table = cells(&bed.kubectl(&args).await?);
-    let header = ["NAME", "FROM", "TO", "STATE", "MOVED", "FAILED", "TOTAL", "REASON", "AGE"];
-    ensure!(table[0] == header, "{:?}", table[0]);
+    let header = ["NAME", "FROM", "TO", "STATE", "MOVED", "FAILED", "TOTAL", "HELD-BY", "UNTIL"];
+    ensure!(table[0][..9] == header && table[0][9..] == ["REASON", "AGE"], "{:?}", table[0]);
     for (index, id) in ids.iter().enumerate() {
         let row = table.iter().find(|row| row[0] == **id).context("a migration is missing")?;
         let (from, to, reason) = if index == 1 { (NEW, OLD, reason) } else { (OLD, NEW, "") };
-        ensure!(row[1..8] == [from, to, "SUCCEEDED", "1", "0", "1", reason], "{row:?}");
+        ensure!(row[1..10] == [from, to, "SUCCEEDED", "1", "0", "1", "", "", reason], "{row:?}");
     }
     let shards = cells(&bed.kubectl(&["get", "migrationshards"]).await?);
     ensure!(shards[0] == ["NAME", "MIGRATION", "EPOCH", "AGE"], "{:?}", shards[0]);

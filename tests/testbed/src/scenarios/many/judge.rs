@@ -103,6 +103,11 @@ fn nothing_else(writes: &[&Request], expected: &Expected<'_>) -> Result<()> {
                     && object.name == expected.workload
                     && asked.contains(object.namespace.as_str())
             }
+            // Of the move, and of the migration.
+            "events" => {
+                let namespace = object.namespace.as_str();
+                request.verb == "create" && (asked.contains(namespace) || namespace == "default")
+            }
             "leases" => object.namespace == "revshift-system",
             "migrations" | "migrationshards" | "customresourcedefinitions" => true,
             _ => false,
