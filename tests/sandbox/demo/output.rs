@@ -122,10 +122,13 @@ pub(crate) fn filling(filling: Filling) {
 /// What a shell needs to talk to what runs, as it can be pasted; the rest is comment.
 pub(crate) fn up(bed: &Bed, server: &Server, large: bool) -> Result<()> {
     let program = env::current_exe()?;
-    println!("export KUBECONFIG={}", quoted(&bed.kubeconfig()));
-    println!("export REVSHIFT_SERVER={}", server.address);
-    println!("alias revshift={}", quoted_text(&format!("{} {}", quoted(&program), roles::CLI)));
-    std::io::stdout().flush()?;
+    let lines = [
+        format!("export KUBECONFIG={}", quoted(&bed.kubeconfig())),
+        format!("export REVSHIFT_SERVER={}", server.address),
+        format!("alias revshift={}", quoted_text(&format!("{} {}", quoted(&program), roles::CLI))),
+    ];
+    // At once, as a reader may leave after the line that it wants.
+    std::io::stdout().write_all(format!("{}\n", lines.join("\n")).as_bytes())?;
     let first = if large { "team-0001" } else { FIRST };
     eprintln!();
     eprintln!("Paste these lines into another terminal, and try there:");

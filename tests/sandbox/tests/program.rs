@@ -24,15 +24,18 @@ async fn up(arguments: &[&str]) -> (Child, BTreeMap<String, String>) {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut variables = BTreeMap::new();
-    while variables.len() < 2 {
+    loop {
         let line = timeout(Duration::from_mins(1), lines.next_line()).await.unwrap().unwrap();
         let line = line.unwrap_or_else(|| {
             panic!("up ended: {}", std::fs::read_to_string(said.path()).unwrap())
         });
-        let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
+        let Some(variable) = line.strip_prefix("export ") else {
+            assert!(line.starts_with("alias revshift="), "{line}");
+            return (child, variables);
+        };
+        let (name, value) = variable.split_once('=').unwrap();
         variables.insert(name.to_owned(), value.to_owned());
     }
-    (child, variables)
 }
 
 async fn revshift(variables: &BTreeMap<String, String>, arguments: &[&str]) -> (i32, String) {
