@@ -57,6 +57,7 @@ impl Plan {
         facts.extend(header.approval_waves.iter().map(|it| format!("wave {it} needs an approval")));
         facts.extend(header.waits_for.iter().map(|id| format!("waits for {id}")));
         facts.extend(header.windows.iter().map(|window| format!("window {window}")));
+        facts.extend(header.gates.iter().map(wording::gate::gate));
         for finding in &self.findings {
             facts.push(format!("{} {}: {}", finding.code, finding.object, finding.message));
         }

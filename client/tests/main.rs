@@ -5,6 +5,7 @@
 mod errors;
 mod fake;
 mod following;
+mod gates;
 mod objects;
 mod proposals;
 mod tables;

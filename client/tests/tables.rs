@@ -309,14 +309,16 @@ async fn versions_of_client_and_server() {
         budgets: None,
         slowed: String::new(),
         freezes: vec![],
+        checks: vec!["smoke".into(), "errors".into()],
     };
     let slowed = proto::GetServerResponse { slowed: "2.0 calls".into(), ..answer.clone() };
     let end = revshift("version").at(&Fake::default().answer(slowed)).run().await;
-    let told =
-        "client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\nslowed down to 2.0 calls\n";
+    let told = "client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\nslowed down to 2.0 calls\n\
+         checks: smoke, errors\n";
     end.is(Done).printed(told);
     let end = revshift("version").at(&Fake::default().answer(answer)).run().await;
-    end.is(Done).printed("client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\n");
+    let told = "client 0.1.0\nserver 0.1.0 (pod-a, ready, led by pod-b)\nchecks: smoke, errors\n";
+    end.is(Done).printed(told);
 }
 
 #[tokio::test(start_paused = true)]

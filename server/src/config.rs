@@ -3,11 +3,16 @@
 //! YAML, checked against its schema. It is read again when it changes; a file that cannot be used is
 //! refused with the reason in the log, and what was in force stays in force.
 
+mod check;
+
+pub use check::{CheckConfig, HttpConfig, JobConfig, PrometheusConfig, Tries};
+
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use revshift_core::budget::Budgets;
 use revshift_core::calendar::{self, Freeze};
 use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,13 +24,15 @@ use tracing::{info, warn};
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The file's content.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
     /// How much may be under way at once.
     pub budgets: BudgetsConfig,
     /// When no migration begins anything.
     pub freezes: Vec<FreezeConfig>,
+    /// Checks that gates name.
+    pub checks: Vec<CheckConfig>,
 }
 
 /// A time in which no migration begins anything, rollbacks excepted.
@@ -81,6 +88,12 @@ impl Config {
             ensure!(from < to, "freezes[{index}].from must be before its to");
             ensure!(!reason.trim().is_empty(), "freezes[{index}].reason must say why");
         }
+        let mut names = BTreeSet::new();
+        for (index, check) in config.checks.iter().enumerate() {
+            check.refuse_nonsense().with_context(|| format!("checks[{index}]"))?;
+            let new = names.insert(&check.name);
+            ensure!(new, "checks[{index}].name: `{}` is named twice", check.name);
+        }
         Ok(config)
     }
 
@@ -92,6 +105,17 @@ impl Config {
             reason: reason.clone(),
         });
         freezes.collect()
+    }
+
+    /// The check of that name.
+    pub fn check(&self, name: &str) -> Option<&CheckConfig> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// Names of checks that measure something before a wave begins.
+    pub fn measuring(&self) -> BTreeSet<String> {
+        let measuring = self.checks.iter().filter(|check| check.measures());
+        measuring.map(|check| check.name.clone()).collect()
     }
 
     /// The budgets with their defaults.
@@ -216,11 +240,50 @@ mod tests {
                 "freezes:\n- {from: 2026-12-20T00:00:00Z, until: 2026-12-21T00:00:00Z, reason: x}",
                 "until",
             ),
+            ("checks:\n- {name: a}", "checks[0]: needs exactly one of http, prometheus and job"),
+            ("checks:\n- {name: '', http: {url: 'http://x'}}", "checks[0]: name must not be empty"),
+            ("checks:\n- {name: a, http: {url: x}}", "`x` must begin with http:// or https://"),
+            (
+                "checks:\n- {name: a, http: {url: 'ftp://x'}}",
+                "checks[0]: http.url: `ftp://x` must begin",
+            ),
+            ("checks:\n- {name: a, http: {url: 'http://x', every: 1s}}", "every"),
+            ("checks:\n- {name: a, http: {url: 'http://x', timeout: soon}}", "`soon` is no time"),
+            ("checks:\n- {name: a, http: {url: 'http://x', timeout: 0s}}", "`0s` must be more"),
+            (
+                "checks:\n- {name: a, prometheus: {url: 'http://x', query: up}}",
+                "checks[0]: prometheus needs a threshold",
+            ),
+            (
+                "checks:\n- {name: a, prometheus: {url: 'http://x', query: up, atMost: .nan}}",
+                "thresholds must be numbers",
+            ),
+            (
+                "checks:\n- {name: a, http: {url: 'http://x'}}\n- {name: a, http: {url: 'http://x'}}",
+                "checks[1].name: `a` is named twice",
+            ),
+            ("checks:\n- {name: a, job: {spec: {}}}", "containers must name a container"),
+            (
+                "checks:\n- {name: a, job: {spec: {template: {spec: {containers: [{name: x}]}}}}}",
+                "restartPolicy must be Never or OnFailure",
+            ),
             ("- 1", "Config"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             assert!(error.contains(word), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn checks_are_found_by_name_with_their_defaults() {
+        let text = "checks:\n- {name: smoke, http: {url: 'https://x/healthz', timeout: 1m30s}}\n\
+                    - {name: errors, prometheus: {url: 'http://p', query: up, atMostAboveBaseline: 0.1}}\n";
+        let config = Config::parse(text).unwrap();
+        let tries = config.check("smoke").unwrap().tries();
+        let timeout = Duration::from_secs(90);
+        assert_eq!(tries, Tries { timeout, retries: 2, interval: Duration::from_secs(5) });
+        assert_eq!(config.measuring(), BTreeSet::from(["errors".to_owned()]));
+        assert!(config.check("other").is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,9 +13,10 @@ use revshift_core::admission;
 use revshift_core::budget::Budgets;
 use revshift_core::calendar::{self, Freeze, Hold};
 use revshift_core::command::{self, Command};
+use revshift_core::gate::Gate;
 use revshift_core::migration::{Approval, Migration};
 use revshift_core::plan::{self, PLAN_VERSION, Plan};
-use revshift_core::refusal::Refusal;
+use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
 use revshift_core::selection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,11 @@ impl Control {
         self.config.borrow().freezes()
     }
 
+    /// The names of the checks that gates may name.
+    pub fn checks(&self) -> Vec<String> {
+        self.config.borrow().checks.iter().map(|check| check.name.clone()).collect()
+    }
+
     /// What is published.
     pub fn published(&self) -> &Arc<Published> {
         &self.published
@@ -97,10 +103,32 @@ impl Control {
 
     /// The plan for `request`; stores nothing.
     pub fn plan(&self, request: &plan::Request) -> Result<Planned, Failure> {
+        self.known(&request.gates)?;
         let state = self.ready()?;
         let request = request.sparing(&self.home);
         let plan = plan::plan(&state.cluster, &request)?;
         Ok(self.planned(&state, plan))
+    }
+
+    /// Refuses gates that name checks which are not configured here.
+    fn known(&self, gates: &[Gate]) -> Result<(), Failure> {
+        let names = self.checks();
+        let known = match names.len() {
+            0 => "it has none".to_owned(),
+            _ => format!("it has {}", names.join(", ")),
+        };
+        let mut violations = Vec::new();
+        for (index, gate) in gates.iter().enumerate() {
+            for (place, name) in gate.checks.iter().enumerate() {
+                if !name.is_empty() && !names.contains(name) {
+                    let field = format!("spec.gates[{index}].checks[{place}]");
+                    let why =
+                        format!("`{name}` is no check of the server's configuration; {known}");
+                    violations.push(FieldViolation::new(&field, why));
+                }
+            }
+        }
+        if violations.is_empty() { Ok(()) } else { Err(Refusal::InvalidFields(violations).into()) }
     }
 
     fn planned(&self, state: &State, plan: Plan) -> Planned {

@@ -17,6 +17,7 @@ use crate::kube::call::Caller;
 use crate::kube::lease::{Eligibility, Holder, Leadership};
 use crate::kube::store::Store;
 use crate::kube::watch::{Observed, WATCHED};
+use crate::prober::Prober;
 use crate::published::{Published, State};
 use revshift_core::cluster::{Change, Kind};
 use std::collections::BTreeSet;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub caller: Caller,
     /// Tells people what has happened.
     pub announcer: Announcer,
+    /// Makes the checks that gates name.
+    pub prober: Prober,
     /// Stores records; its writes end before the lease does.
     pub store: Store,
     /// The configuration; the leader's is in force.

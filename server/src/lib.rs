@@ -9,6 +9,7 @@ pub mod engine;
 pub mod failure;
 pub mod grpc;
 pub mod kube;
+pub mod prober;
 pub mod process;
 pub mod published;
 pub mod service;

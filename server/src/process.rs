@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::kube::client;
+use crate::prober;
 use crate::service::{self, Options};
 use anyhow::{Context, ensure};
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         lease: lease_seconds,
         install_crds,
         config,
+        web: prober::network(),
         clock: Clock::system(),
     };
     let shutdown = CancellationToken::new();

@@ -13,6 +13,7 @@ use crate::kube::client::with_deadlines;
 use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
 use crate::kube::store::Store;
 use crate::kube::{install, watch as watches};
+use crate::prober::{Prober, Web};
 use crate::published::Published;
 use anyhow::Context;
 use futures::Stream;
@@ -49,6 +50,8 @@ pub struct Options {
     pub install_crds: bool,
     /// The configuration, as it changes.
     pub config: watch::Receiver<Config>,
+    /// How checks reach what they ask.
+    pub web: Web,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -73,7 +76,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     C::ConnectInfo: Clone + Send + Sync + 'static,
 {
-    let Options { client, namespace, identity, lease, install_crds, config, clock } = options;
+    let Options { client, namespace, identity, lease, install_crds, config, web, clock } = options;
     let plain = with_deadlines(&client, None);
     if install_crds {
         install::install(&plain, &namespace).await?;
@@ -101,6 +104,7 @@ where
         eligible: able,
         caller: Caller::new(guarded.clone()),
         announcer,
+        prober: Prober::new(web, plain.clone(), &namespace),
         store: Store::new(&guarded),
         config: config.clone(),
         clock,

@@ -13,8 +13,13 @@ pub trait Bed {
     /// A client with every right.
     fn client(&self) -> kube::Client;
 
-    /// Starts a replica of the server and waits until it serves.
-    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>>;
+    /// Starts a replica of the server without a configuration and waits until it serves.
+    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>> {
+        self.start_with("")
+    }
+
+    /// The same with this configuration, as a file has it.
+    fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>>;
 
     /// Runs the CLI to its end.
     fn revshift(&self, args: Vec<String>) -> LocalBoxFuture<'_, Result<Output>>;

@@ -9,6 +9,7 @@ mod endpoints;
 mod events;
 mod evictions;
 mod failures;
+mod gates;
 mod gitops;
 mod grpc;
 mod kinds;
@@ -133,6 +134,8 @@ scenarios! {
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
     windows::a_window_lets_through_or_holds,
+    gates::what_was_moved_soaks_before_anything_later_begins,
+    gates::a_job_decides_whether_the_next_wave_begins,
     replicas::both_replicas_answer_everything,
     replicas::a_leader_that_stops_hands_over,
     replicas::a_leader_that_is_killed_is_replaced,

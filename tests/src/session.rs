@@ -15,12 +15,19 @@ use tonic::transport::Channel;
 pub(crate) struct Session<'a> {
     pub(crate) bed: &'a dyn Bed,
     pub(crate) replica: Box<dyn Replica>,
+    config: String,
 }
 
 impl<'a> Session<'a> {
     /// Starts a server on `bed`.
     pub(crate) async fn start(bed: &'a dyn Bed) -> Result<Self> {
-        Ok(Self { bed, replica: bed.start().await? })
+        Self::start_with(bed, "").await
+    }
+
+    /// Starts a server with a configuration on `bed`.
+    pub(crate) async fn start_with(bed: &'a dyn Bed, config: &str) -> Result<Self> {
+        let replica = bed.start_with(config).await?;
+        Ok(Self { bed, replica, config: config.to_owned() })
     }
 
     /// Clears namespaces away and ends the server gracefully.
@@ -38,7 +45,7 @@ impl<'a> Session<'a> {
 
     /// Kills the server and starts another.
     pub(crate) async fn kill_and_restart(&mut self) -> Result<()> {
-        let next = self.bed.start();
+        let next = self.bed.start_with(&self.config);
         let killed = std::mem::replace(&mut self.replica, Box::new(Nobody));
         killed.kill().await?;
         self.replica = next.await?;

@@ -52,6 +52,13 @@ pub(crate) struct Args {
     /// several times
     #[arg(long = "window", value_name = "WINDOW", conflicts_with = "file")]
     windows: Vec<String>,
+    /// What each wave has moved must stay healthy for so long before anything else begins, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, conflicts_with = "file")]
+    soak: Option<Duration>,
+    /// After each wave make this check of the server's configuration before anything else begins; may be
+    /// given several times
+    #[arg(long = "check", value_name = "NAME", conflicts_with = "file")]
+    checks: Vec<String>,
     /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
     #[arg(long)]
     allow_downtime: bool,
@@ -118,11 +125,20 @@ impl Args {
                 allow_downtime: self.allow_downtime,
                 on_failure: proto::OnFailure::from(self.on_failure).into(),
                 rule: None,
+                gates: gates(self.soak, self.checks),
                 windows: self.windows,
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await
     }
+}
+
+/// The same after each wave; a file may want it after chosen ones.
+fn gates(soak: Option<Duration>, checks: Vec<String>) -> Vec<proto::Gate> {
+    if soak.is_none() && checks.is_empty() {
+        return Vec::new();
+    }
+    vec![proto::Gate { waves: Vec::new(), soak: soak.map(Into::into), checks }]
 }
 
 struct Migrate {

@@ -4,8 +4,13 @@ use revshift_proto::v1 as proto;
 use serde::Serialize;
 
 use crate::{
-    ExitStatus, args::Format, connect, context::Context, failure::Failure, follow::fold,
-    output::report,
+    ExitStatus,
+    args::Format,
+    connect,
+    context::Context,
+    failure::Failure,
+    follow::fold,
+    output::{report, wording},
 };
 
 #[derive(clap::Args, Debug)]
@@ -46,6 +51,10 @@ fn show(
         if !lines.is_empty() {
             context.print(&format!("\n{}\n", lines.join("\n")))?;
         }
+    }
+    if !migration.gate_results.is_empty() {
+        context.print("\n")?;
+        context.table(&wording::gate::results(migration, now))?;
     }
     let commands = report::commands(migration, now);
     if !commands.is_empty() {

@@ -71,5 +71,10 @@ fn line(server: &proto::GetServerResponse) -> String {
         format!("frozen from {from} to {to}: {}\n", style::one_line(&it.reason))
     });
     let freezes: String = freezes.collect();
-    format!("server {} ({}, {ready}, {leader})\n{slowed}{freezes}", server.version, server.identity)
+    let checks = match server.checks.as_slice() {
+        [] => String::new(),
+        names => format!("checks: {}\n", style::one_line(&names.join(", "))),
+    };
+    let (version, identity) = (&server.version, &server.identity);
+    format!("server {version} ({identity}, {ready}, {leader})\n{slowed}{freezes}{checks}")
 }

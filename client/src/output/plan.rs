@@ -32,6 +32,7 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -
     if !header.waits_for.is_empty() {
         lines.push(format!("waits for: {}", header.waits_for.join(", ")));
     }
+    lines.extend(header.gates.iter().map(wording::gate::gate));
     lines.extend(header.windows.iter().map(|it| format!("window: {}", style::one_line(it))));
     if let Some(hold) = &header.hold {
         let hold = style::one_line(&wording::hold(hold, Some(now)));

@@ -39,9 +39,11 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Namespaces", wording::tally(migration)),
         ("Unplanned", wording::unplanned(migration)),
         ("Waves", wording::waves(migration)),
-        ("Approved", wording::approvals(migration)),
+        ("Approved", wording::approvals(&migration.approvals)),
+        ("Accepted", wording::approvals(&migration.accepted_gates)),
         ("Rollout timeout", wording::duration(migration.rollout_timeout.as_ref())),
         ("Windows", migration.windows.join("; ")),
+        ("Gates", wording::gate::gates(migration)),
         ("On failure", wording::on_failure(migration.on_failure)),
         ("Rolls back", migration.rollback_of.clone()),
         ("Reason", migration.reason.clone()),
@@ -125,6 +127,13 @@ pub(crate) fn pause_advice<'m>(
         let look = format!("next: look at it: {}", context.command(&format!("status {id}")));
         let approve = context.command(&format!("approve {id} --wave {}", migration.wave));
         return vec![look, format!("next: let it go on: {approve}")];
+    }
+    if migration.pause_reason() == migration::PauseReason::Gate {
+        let look = format!("next: look at it: {}", context.command(&format!("status {id}")));
+        let again = context.command(&format!("resume {id}"));
+        let accept = context.command(&format!("resume {id} --accept-gates"));
+        let again = format!("next: mend it and check again: {again}");
+        return vec![look, again, format!("next: go on all the same: {accept}")];
     }
     let stuck: Vec<_> = moves
         .filter(|it| fold::is_stuck(it))

@@ -2,6 +2,8 @@
 //!
 //! Values that a newer server sends and this client does not know are shown by their number.
 
+pub(crate) mod gate;
+
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write,
@@ -51,7 +53,6 @@ pub(crate) fn moment(then: &WireTimestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration as it is given on the command line.
 /// Namespaces that a migration's rule would take by now and its plan does not have.
 pub(crate) fn unplanned(migration: &proto::Migration) -> String {
     const MOST: usize = 5;
@@ -65,6 +66,7 @@ pub(crate) fn unplanned(migration: &proto::Migration) -> String {
     format!("{shown}{more}: found by its rule since, and not moved; migrate them next")
 }
 
+/// A duration as it is given on the command line.
 pub(crate) fn duration(duration: Option<&WireDuration>) -> String {
     let Some(duration) = duration else { return "<unknown>".to_owned() };
     let seconds = duration.seconds;
@@ -198,9 +200,11 @@ pub(crate) fn waves(migration: &proto::Migration) -> String {
 /// What it waits for that it cannot do itself; a time also as how far away it is from `now`, where that
 /// is wanted.
 pub(crate) fn waits_for(migration: &proto::Migration, now: Option<Timestamp>) -> String {
-    let named = |it: &&String| !matches!(it.as_str(), "WINDOW" | "FREEZE");
+    let named = |it: &&String| !matches!(it.as_str(), "WINDOW" | "FREEZE" | "GATE");
     let others = migration.waiting_for.iter().filter(named).cloned();
-    migration.hold.iter().map(|it| hold(it, now)).chain(others).collect::<Vec<_>>().join(", ")
+    let gate = gate::waited_for(migration).into_iter();
+    let held = migration.hold.iter().map(|it| hold(it, now));
+    gate.chain(held).chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// What keeps a migration from beginning moves, as something to wait for.
@@ -220,9 +224,9 @@ pub(crate) fn hold(hold: &proto::Hold, now: Option<Timestamp>) -> String {
     }
 }
 
-/// Who approved which wave.
-pub(crate) fn approvals(migration: &proto::Migration) -> String {
-    let approvals = migration.approvals.iter().map(|it| {
+/// Who approved which wave, or accepted what came after it.
+pub(crate) fn approvals(approvals: &[proto::Approval]) -> String {
+    let approvals = approvals.iter().map(|it| {
         let time = it.approve_time.as_ref().and_then(|t| Timestamp::from_second(t.seconds).ok());
         let time = time.map(|time| format!(" at {time}")).unwrap_or_default();
         format!("wave {} by {}{time}", it.wave, it.approver)

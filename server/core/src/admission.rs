@@ -6,6 +6,17 @@ use crate::problem::Code;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What the time and the configuration in force say of what may begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// When no migration begins anything.
+    pub freezes: &'a [Freeze],
+    /// Names of checks that measure something before a wave begins.
+    pub measuring: &'a BTreeSet<String>,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// What is to be changed in the records before anything else is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -81,16 +92,17 @@ pub fn waits(migrations: &BTreeMap<String, Migration>) -> BTreeMap<String, BTree
 /// What may change now: at most `room` more moves begin, over all migrations. `busy` tells whether a
 /// call is in flight for a move of a migration, or a decision on it waits to be stored; `length` how
 /// long a move may take, in any unit: within a wave the longest start first. Outside of a migration's
-/// windows and in `freezes` none of its moves begins; what is under way goes on.
+/// windows, in freezes and while something is measured none of its moves begins; what is under way goes
+/// on.
 pub fn admit(
     migrations: &BTreeMap<String, Migration>,
     waits: &Waits,
     mut room: u32,
     busy: impl Fn(&str, &str) -> bool,
     length: impl Fn(&Move) -> u64,
-    freezes: &[Freeze],
-    now: Timestamp,
+    conditions: Conditions<'_>,
 ) -> Vec<Decision> {
+    let Conditions { freezes, measuring, now } = conditions;
     let mut decisions = Vec::new();
     for migration in in_order(migrations) {
         if migration.control.cancelled {
@@ -116,7 +128,7 @@ pub fn admit(
         if room == 0 || held(migration, freezes, now).is_some() {
             continue;
         }
-        let mut startable: Vec<&Move> = startable(migration)
+        let mut startable: Vec<&Move> = startable(migration, measuring)
             .into_iter()
             .filter(|m| !busy(&migration.id, &m.namespace))
             .filter(|m| !contested(migration, m, migrations))
@@ -149,7 +161,8 @@ pub fn hold(
     now: Timestamp,
 ) -> Option<Hold> {
     let left = migration.moves.first_pending().is_some() || migration.retried().next().is_some();
-    let goes_on = migration.state(&waits.of(&migration.id)) == MigrationState::Running;
+    let running = migration.state(&waits.of(&migration.id)) == MigrationState::Running;
+    let goes_on = running && migration.gating().is_none();
     held(migration, freezes, now).filter(|_| left && goes_on)
 }
 
@@ -168,9 +181,9 @@ fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {
     m
 }
 
-/// The moves that may start: of the first wave that is not over, once it is approved. While a failure
-/// waits for an answer, only what was asked to be tried again.
-fn startable(migration: &Migration) -> Vec<&Move> {
+/// The moves that may start: of the first wave that is not over, once it is approved, and what came
+/// before it has held. While a failure waits for an answer, only what was asked to be tried again.
+fn startable<'a>(migration: &'a Migration, measuring: &BTreeSet<String>) -> Vec<&'a Move> {
     let paused = migration.paused();
     if paused == Some(PauseReason::User) {
         return Vec::new();
@@ -178,7 +191,8 @@ fn startable(migration: &Migration) -> Vec<&Move> {
     let mut startable: Vec<(usize, &Move)> =
         migration.moves.failed().filter(|(_, m)| migration.retry_wanted(m)).collect();
     let wave = migration.wave().filter(|wave| migration.wave_to_approve() != Some(*wave));
-    if let Some(wave) = wave.filter(|_| paused.is_none()) {
+    let waits = migration.gating().is_some() || migration.unmeasured(measuring).is_some();
+    if let Some(wave) = wave.filter(|_| paused.is_none() && !waits) {
         let pending = migration.moves.pending_of(wave);
         startable
             .extend(pending.filter(|(_, m)| !migration.control.skipped.contains(&m.namespace)));

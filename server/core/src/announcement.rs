@@ -102,6 +102,13 @@ pub fn of_migration(
         MigrationState::Paused(PauseReason::FailureBudget) => {
             (true, "Paused", format!("{stuck} failed or blocked; {sum}"))
         }
+        MigrationState::Paused(PauseReason::Gate) => {
+            let why = migration.stopped_by().map(|(due, verdict)| {
+                let (check, outcome) = (due.check.as_str(), verdict.outcome.as_str());
+                format!("{check} after wave {}: {outcome}: {}; ", due.wave, verdict.message)
+            });
+            (true, "Paused", format!("{}{sum}", why.unwrap_or_default()))
+        }
         MigrationState::WaitingApproval(wave) => {
             (false, "WaitingApproval", format!("wave {wave} waits for an approval; {sum}"))
         }

@@ -1,7 +1,7 @@
 //! Commands on a migration: what each verb makes of the control record, or why it is refused.
 
 use crate::migration::{
-    Approval, Control, Migration, MigrationState, Move, MoveState, Skip, Stage,
+    Approval, Control, Migration, MigrationState, Move, MoveState, Rerun, Skip, Stage,
 };
 use crate::refusal::{FieldViolation, Refusal};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 pub enum Command {
     /// Start nothing new until resumed.
     Pause,
-    /// Go on without what has failed.
+    /// Go on without what has failed; a check that has not passed is made again.
     Resume,
     /// Start nothing any more.
     Cancel,
@@ -22,6 +22,8 @@ pub enum Command {
     Skip(Vec<String>),
     /// Let a wave start: the one that waits now, or the one of this number.
     Approve(Option<u32>, Approval),
+    /// Go on whatever the checks after the wave of this number say.
+    Accept(u32, Approval),
 }
 
 /// Whether broken pods that StatefulSets are stuck on are deleted instead of being evicted.
@@ -42,16 +44,17 @@ pub fn issue(
     by: &str,
     at: Timestamp,
 ) -> Result<Control, Refusal> {
-    let mut control = command(migration, waiting_for, wanted)?;
+    let mut control = command(migration, waiting_for, wanted, at)?;
     control.note(&migration.control, wanted, by, at);
     Ok(control)
 }
 
-/// The control record after `command`. The same command again changes nothing.
+/// The control record after `command`, given at `at`. The same command again changes nothing.
 pub fn command(
     migration: &Migration,
     waiting_for: &BTreeSet<String>,
     command: &Command,
+    at: Timestamp,
 ) -> Result<Control, Refusal> {
     let state = migration.state(waiting_for);
     let refuse = |why: &str| {
@@ -80,6 +83,10 @@ pub fn command(
                 return refuse(&why);
             }
             control.paused = false;
+            if let Some((due, _)) = migration.stopped_by() {
+                let run = due.run.saturating_add(1);
+                control.reruns.insert(due.wave, Rerun { run, at });
+            }
             let answered = migration
                 .moves
                 .iter()
@@ -141,6 +148,15 @@ pub fn command(
                 Some(wave) => return refuse(&format!("wave {wave} needs no approval")),
                 None => return refuse("no wave waits for an approval"),
             }
+        }
+        Command::Accept(wave, approval) => {
+            if !control.accepted.contains_key(wave) {
+                if migration.gating() != Some(*wave) {
+                    return refuse(&format!("no check after wave {wave} is waited for"));
+                }
+                control.accepted.insert(*wave, approval.clone());
+            }
+            control.paused = false;
         }
     }
     Ok(control)

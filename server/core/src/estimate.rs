@@ -4,6 +4,7 @@
 
 use crate::budget::Budgets;
 use crate::cluster::Namespace;
+use crate::gate;
 use crate::plan::{Entry, Method, Plan, PlannedWorkload};
 use crate::step::SETTLE;
 use crate::workload::{Workload, WorkloadKind};
@@ -22,9 +23,9 @@ const CALLS: Duration = Duration::from_secs(2);
 /// How long a plan may take, once everything that it waits for is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// With the waves one after the other.
+    /// With the waves one after the other, and the soaks between them.
     pub expected: Duration,
-    /// What budgets and the longest namespace alone need, were there no waves.
+    /// What budgets, soaks and the longest namespace alone need, were there no waves.
     pub lower_bound: Duration,
     /// What both rest on and what they leave out, a sentence each.
     pub assumptions: Vec<String>,
@@ -44,7 +45,9 @@ pub fn estimate(plan: &Plan, budgets: &Budgets, rate: u32) -> Estimate {
         waves.entry(entry.wave).or_default().add(entry);
         all.add(entry);
     }
-    let expected = waves.values().map(|wave| wave.makespan(budgets, rate)).sum();
+    let expected: Duration = waves.values().map(|wave| wave.makespan(budgets, rate)).sum();
+    let soaks = waves.keys().map(|wave| gate::soak_after(&plan.gates, *wave));
+    let soaks = soaks.fold(Duration::ZERO, Duration::saturating_add);
     let mut assumptions = vec![
         format!("each pod takes {} s from its creation until it is ready", START.as_secs()),
         format!(
@@ -68,7 +71,12 @@ pub fn estimate(plan: &Plan, budgets: &Budgets, rate: u32) -> Estimate {
     if !plan.windows.is_empty() {
         assumptions.push("not counted either: how long it waits for its windows".to_owned());
     }
-    Estimate { expected, lower_bound: all.bound(budgets, rate), assumptions }
+    if plan.gates.iter().any(|gate| !gate.checks.is_empty()) {
+        assumptions.push("not counted either: how long checks take".to_owned());
+    }
+    let expected = expected.saturating_add(soaks);
+    let lower_bound = all.bound(budgets, rate).saturating_add(soaks);
+    Estimate { expected, lower_bound, assumptions }
 }
 
 /// What is to be done, in sums that the budgets bound.

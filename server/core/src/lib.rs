@@ -14,6 +14,7 @@ pub mod diagnosis;
 pub mod election;
 pub mod estimate;
 pub mod eviction;
+pub mod gate;
 pub mod headcount;
 pub mod injection;
 pub mod label;

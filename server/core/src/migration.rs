@@ -1,18 +1,21 @@
 //! Migrations, their moves, and the states that follow from them.
 
 mod cleared;
+mod gating;
 mod issued;
 mod moves;
 mod state;
 mod taken_back;
 
 pub use cleared::Cleared;
+pub use gating::{DueCheck, Rerun};
 pub use issued::{Issued, MOST_COMMANDS, Verb};
 pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
 
 use crate::calendar::{Hold, Window};
+use crate::gate::{Baseline, Check, Gate, Verdict};
 use crate::headcount::Headcount;
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
@@ -38,6 +41,10 @@ pub struct Migration {
     pub ended: Option<Ended>,
     /// What kept it from beginning more when the acting replica stored that last.
     pub hold: Option<Hold>,
+    /// What has come of checks after waves, by wave; of each the last run.
+    pub verdicts: BTreeMap<(u32, Check), Verdict>,
+    /// What checks have measured before waves, by wave and by the check's name.
+    pub baselines: BTreeMap<(u32, String), Baseline>,
 }
 
 /// A final state, as stored.
@@ -76,6 +83,8 @@ pub struct MigrationSpec {
     pub rule: Option<Matching>,
     /// When moves may begin; empty: at any time.
     pub windows: Vec<Window>,
+    /// What has to hold after waves before more begins.
+    pub gates: Vec<Gate>,
     /// Who asked for it.
     pub requester: String,
     /// Why; empty unless it is a rollback.
@@ -102,13 +111,17 @@ pub struct Control {
     pub forced: BTreeMap<String, u32>,
     /// Waves that were approved, by number.
     pub approved: BTreeMap<u32, Approval>,
+    /// Waves after which what has not passed is made again, by number.
+    pub reruns: BTreeMap<u32, Rerun>,
+    /// Waves after which the migration goes on whatever the checks say, by number.
+    pub accepted: BTreeMap<u32, Approval>,
     /// Namespaces that are not to be moved after all.
     pub skipped: BTreeSet<String>,
     /// The commands that made all this, oldest first; of very many, the latest.
     pub commands: Vec<Issued>,
 }
 
-/// Who has approved a wave.
+/// Who has approved a wave, or accepted what came of its checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
     /// Who.
@@ -255,7 +268,7 @@ impl Migration {
                 MigrationState::Cancelling
             };
         }
-        if unfinished + counts.failed + counts.blocked == 0 {
+        if unfinished + counts.failed + counts.blocked == 0 && self.gating().is_none() {
             return if counts.other == 0 {
                 MigrationState::Succeeded
             } else {
@@ -314,9 +327,11 @@ impl Migration {
 
     /// The wave that would start now if somebody approved it.
     pub fn wave_to_approve(&self) -> Option<u32> {
-        self.wave().filter(|wave| {
+        let wave = self.wave().filter(|wave| {
             self.spec.approvals.contains(wave) && !self.control.approved.contains_key(wave)
-        })
+        });
+        // Whoever approves a wave wants to know how the one before it has done.
+        wave.filter(|_| self.gating().is_none())
     }
 
     /// Whether the present attempt of `m` deletes the broken pods that StatefulSets are stuck on.
@@ -371,7 +386,7 @@ impl Migration {
         if unfinished > 0 && taken.any(|(_, m)| self.unanswered(m)) {
             return Some(PauseReason::User);
         }
-        None
+        self.stopped_by().map(|_| PauseReason::Gate)
     }
 }
 

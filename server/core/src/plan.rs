@@ -5,6 +5,7 @@ mod survey;
 
 use crate::calendar::Window;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
+use crate::gate::{self, Gate};
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
 use crate::migration::{Leftover, LeftoverReason, Move, OnFailure};
@@ -27,7 +28,7 @@ use survey::{Survey, in_waves};
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 4;
+pub const PLAN_VERSION: u32 = 5;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Request {
     pub on_failure: OnFailure,
     /// When moves may begin; empty: at any time.
     pub windows: Vec<Window>,
+    /// What has to hold after waves before more begins.
+    pub gates: Vec<Gate>,
 }
 
 impl Request {
@@ -94,6 +97,8 @@ pub struct Plan {
     pub rule: Option<Matching>,
     /// When moves may begin; empty: at any time.
     pub windows: Vec<Window>,
+    /// What has to hold after waves before more begins.
+    pub gates: Vec<Gate>,
     /// One entry a namespace, in order.
     pub entries: Vec<Entry>,
     /// Waves that start only once somebody has approved them.
@@ -214,6 +219,10 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         Selection::Waves(_) => request.rule.clone(),
         Selection::Named(_) => None,
     };
+    let beyond = gate::beyond(&request.gates, u32::try_from(waves.len()).unwrap_or(u32::MAX));
+    if !beyond.is_empty() {
+        return Err(Refusal::InvalidFields(beyond));
+    }
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));
     let Request { rollout_timeout, failure_budget, allow_downtime, on_failure, .. } = *request;
@@ -228,6 +237,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         rollback_of: None,
         rule,
         windows: request.windows.clone(),
+        gates: request.gates.clone(),
         entries,
         approvals,
         findings,
@@ -262,7 +272,7 @@ pub(crate) fn kept(cluster: &Cluster, revision: &Revision) -> Option<Violation> 
 
 impl Plan {
     /// The hash of all that is executed: planes, waves of namespaces with uid and labels before and
-    /// after, approvals, windows, rules. Which workloads restart is decided after the relabelling and not part of it.
+    /// after, approvals, windows, gates, rules. Which workloads restart is decided after the relabelling and not part of it.
     pub fn hash(&self) -> String {
         let mut text = format!(
             "{PLAN_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
@@ -296,6 +306,9 @@ impl Plan {
         }
         for window in &self.windows {
             let _ = writeln!(text, "window {window}");
+        }
+        for Gate { waves, soak, checks } in &self.gates {
+            let _ = writeln!(text, "gate {waves:?} {} {checks:?}", soak.as_millis());
         }
         hex(&Sha256::digest(text.as_bytes()))
     }
@@ -378,6 +391,7 @@ pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
     if request.rollout_timeout < Duration::from_secs(1) {
         violations.push(FieldViolation::new("spec.rollout_timeout", "must be at least 1 second"));
     }
+    violations.extend(gate::check_fields(&request.gates));
     violations
 }
 

@@ -81,6 +81,7 @@ pub fn rollback(
         rule: None,
         // Whoever goes back wants to be back.
         windows: Vec::new(),
+        gates: Vec::new(),
         approvals: BTreeSet::new(),
         entries,
         findings: Vec::new(),

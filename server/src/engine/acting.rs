@@ -2,6 +2,7 @@
 
 mod calendar;
 mod due;
+mod gates;
 mod notice;
 mod pace;
 mod recourse;
@@ -19,6 +20,7 @@ use crate::kube::watch;
 use crate::published::State;
 use calendar::Calendar;
 use due::Due;
+use gates::{Finding, Gates, Question};
 use notice::Looked;
 use pace::Pace;
 use revshift_core::cluster::{Change, Kind};
@@ -60,6 +62,7 @@ pub(crate) struct Acting {
     limiter: Limiter,
     due: Due,
     calendar: Calendar,
+    gates: Gates,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
     /// Whether more than the cluster may have changed since the last look.
@@ -96,6 +99,8 @@ pub(crate) enum Answer {
     Migration(String, Option<Box<MigrationObject>>),
     /// A migration is gone.
     Removed(String),
+    /// A question about a migration's gate was answered.
+    Checked(String, Question, Box<Finding>),
     /// A rollback was made, or is to be tried again.
     Made(String, Option<Box<Live>>),
 }
@@ -181,6 +186,12 @@ impl Answer {
                     records.take_migration(state, *object);
                 }
             }
+            Self::Checked(id, question, finding) => {
+                if let Some(acting) = acting {
+                    acting.gates.answered(id, question, *finding);
+                    acting.stirred = true;
+                }
+            }
             Self::Made(id, live) => {
                 if let Some(acting) = acting {
                     acting.writing.remove(&id);
@@ -220,6 +231,7 @@ impl Acting {
             limiter: Limiter::default(),
             due: Due::default(),
             calendar: Calendar::default(),
+            gates: Gates::default(),
             answered: BTreeSet::new(),
             stirred: true,
             adopted: false,
@@ -258,6 +270,7 @@ impl Acting {
         if !self.adopted {
             return None;
         }
+        let stirred = self.watch_gates(state, parts, tasks) || stirred;
         if stirred {
             self.admit(state, parts);
             self.take_back(state, parts, tasks);
@@ -274,7 +287,8 @@ impl Acting {
             self.discard(state, records, parts, tasks);
         }
         let change = self.calendar.due(now, parts.clock.now());
-        let wakes = [self.due.next(), self.room_at(state), self.call_at(), due, change];
+        let (steps, gates) = (self.due.next(), self.gates.next());
+        let wakes = [steps, gates, self.room_at(state), self.call_at(), due, change];
         wakes.into_iter().flatten().min()
     }
 

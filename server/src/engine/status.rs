@@ -25,6 +25,8 @@ pub(crate) fn status(
         state: state.as_str().to_owned(),
         waiting_for: waiting_for.iter().cloned().collect(),
         hold: hold.map(record::hold_record),
+        verdicts: record::verdict_records(&migration.verdicts),
+        baselines: record::baseline_records(&migration.baselines),
         moved: counts.moved,
         failed: counts.failed + counts.blocked,
         ended,
@@ -64,6 +66,7 @@ fn conditions(migration: &Migration, state: MigrationState, hold: Option<&Hold>)
     let (paused, why) = match state {
         MigrationState::Paused(PauseReason::User) => ("True", "Commanded"),
         MigrationState::Paused(PauseReason::FailureBudget) => ("True", "FailureBudget"),
+        MigrationState::Paused(PauseReason::Gate) => ("True", "Gate"),
         _ => ("False", "NotPaused"),
     };
     let superseded = migration.moves.superseded();
@@ -72,7 +75,14 @@ fn conditions(migration: &Migration, state: MigrationState, hold: Option<&Hold>)
         format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message)
     });
     let failure = failure.unwrap_or_default();
-    let cause = if paused == "True" { failure.clone() } else { String::new() };
+    let cause = match (state, migration.stopped_by()) {
+        (MigrationState::Paused(PauseReason::Gate), Some((due, verdict))) => {
+            let (check, outcome) = (due.check.as_str(), verdict.outcome.as_str());
+            format!("{check} after wave {}: {outcome}: {}", due.wave, verdict.message)
+        }
+        _ if paused == "True" => failure.clone(),
+        _ => String::new(),
+    };
     [
         told("Succeeded", done, reason, failure),
         told("Progressing", goes_on, reason, waiting(migration, state, hold)),
@@ -92,6 +102,9 @@ fn waiting(migration: &Migration, state: MigrationState, hold: Option<&Hold>) ->
     }
     if let MigrationState::WaitingApproval(wave) = state {
         return format!("wave {wave} waits for an approval");
+    }
+    if let Some(due) = migration.due_check() {
+        return format!("waits for {} after wave {}", due.check.as_str(), due.wave);
     }
     let mut awaiting = migration.active().filter(|(_, m)| !m.state.takes_place());
     let Some((_, first)) = awaiting.next() else {

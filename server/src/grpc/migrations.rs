@@ -112,7 +112,10 @@ impl MigrationService for Face {
         &self,
         request: Request<proto::ResumeMigrationRequest>,
     ) -> Answer<proto::ResumeMigrationResponse> {
-        let stored = self.command(&request.get_ref().id, &Command::Resume).await?;
+        self.installed()?;
+        let approval = self.control.approval(&caller());
+        let (id, command) = request::resume(request.get_ref(), approval).map_err(refused)?;
+        let stored = self.control.command(&id, &command, &caller()).await.map_err(status)?;
         let migration = Some(migration::migration(&stored));
         Ok(Response::new(proto::ResumeMigrationResponse { migration }))
     }

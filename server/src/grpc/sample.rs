@@ -27,6 +27,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             rollback_of: None,
             rule: None,
             windows: Vec::new(),
+            gates: Vec::new(),
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -36,6 +37,8 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
         moves: moves.into(),
         ended: None,
         hold: None,
+        verdicts: std::collections::BTreeMap::new(),
+        baselines: std::collections::BTreeMap::new(),
     }
 }
 

@@ -35,6 +35,7 @@ impl ServerService for Face {
             ready: state.ready,
             budgets: Some(budgets(self.control.budgets())),
             slowed: state.slowed.as_ref().map(Slowed::tell).unwrap_or_default(),
+            checks: self.control.checks(),
             freezes: self.control.freezes().into_iter().map(freeze).collect(),
         }))
     }

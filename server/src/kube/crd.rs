@@ -2,6 +2,10 @@
 //!
 //! Every replica writes `spec`, the leader alone writes `status`.
 
+mod gate;
+
+pub use gate::{BaselineRecord, GateRecord, RerunRecord, VerdictRecord};
+
 use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -74,6 +78,9 @@ pub struct MigrationSpec {
     /// When moves may begin, such as `Mon-Fri 22:00-04:00 Europe/Berlin`; absent: at any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<String>,
+    /// What has to hold after waves before more begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateRecord>,
     /// Who asked for it.
     pub requester: String,
     /// Why it was asked for; given for a rollback.
@@ -132,6 +139,12 @@ pub struct ControlRecord {
     /// Waves that were approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalRecord>,
+    /// Waves after which what has not passed is made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reruns: Vec<RerunRecord>,
+    /// Waves after which the migration goes on whatever the checks say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<ApprovalRecord>,
     /// Namespaces that are not to be moved after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub skipped: BTreeSet<String>,
@@ -144,14 +157,14 @@ pub struct ControlRecord {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CommandRecord {
-    /// PAUSE, RESUME, CANCEL, RETRY, SKIP or APPROVE.
+    /// PAUSE, RESUME, CANCEL, RETRY, SKIP, APPROVE or ACCEPT.
     pub verb: String,
     /// Who gave it.
     pub by: String,
     /// When.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// Number of the wave that was approved.
+    /// Number of the wave that was approved, or whose checks were accepted or are made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<u32>,
     /// The namespaces that it names, at most the first 20.
@@ -165,13 +178,13 @@ pub struct CommandRecord {
     pub force: bool,
 }
 
-/// Who let a wave start.
+/// Who let a wave start, or accepted what came of the checks after it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRecord {
     /// Number of the wave, from 0.
     pub wave: u32,
-    /// Who approved it.
+    /// Who did.
     pub by: String,
     /// When.
     #[schemars(with = "String")]
@@ -190,6 +203,12 @@ pub struct MigrationStatus {
     /// What keeps it from beginning more for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldRecord>,
+    /// What has come of checks after waves, of each the last run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<VerdictRecord>,
+    /// What checks have measured before waves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<BaselineRecord>,
     /// Namespaces moved or already there.
     pub moved: u32,
     /// Namespaces whose move failed or is blocked.

@@ -1,17 +1,21 @@
 //! Stored resources to core records and back; nothing else converts between the two.
 
+mod gate;
+
+pub use gate::{baseline_records, gate_records, verdict_records};
+
 use crate::failure::Failure;
 use crate::kube::crd::{
-    self, ApprovalRecord, ClearedRecord, CommandRecord, ControlRecord, EvictionsRecord,
-    HeadcountRecord, HoldRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus,
-    MoveRecord, ProblemRecord, RestartRecord, TakenBackRecord,
+    self, ClearedRecord, CommandRecord, ControlRecord, EvictionsRecord, HeadcountRecord,
+    HoldRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord,
+    ProblemRecord, RestartRecord, TakenBackRecord,
 };
 use revshift_core::calendar::{Cause, Hold};
 use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
-    Approval, Cleared, Control, Ended, Evictions, Issued, Leftover, LeftoverReason, Migration,
-    MigrationSpec, MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack, Verb,
+    Cleared, Control, Ended, Evictions, Issued, Leftover, LeftoverReason, Migration, MigrationSpec,
+    MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack, Verb,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -43,7 +47,9 @@ pub fn migration(
     let id = stored.metadata.name.clone().unwrap_or_default();
     let control = control_of(stored);
     let (spec, ended, hold) = (core_spec(stored)?, ended(stored)?, hold(stored));
-    Ok(Some(Migration { id, spec, control, moves: all.into(), ended, hold }))
+    let status = stored.status.as_ref();
+    let (verdicts, baselines) = (gate::verdicts(status), gate::baselines(status));
+    Ok(Some(Migration { id, spec, control, moves: all.into(), ended, hold, verdicts, baselines }))
 }
 
 /// Brings a migration up to date with its own object, its moves excepted.
@@ -51,6 +57,8 @@ pub fn renew(migration: &mut Migration, stored: &crd::Migration) -> Result<(), F
     migration.ended = ended(stored)?;
     migration.spec = core_spec(stored)?;
     migration.hold = hold(stored);
+    migration.verdicts = gate::verdicts(stored.status.as_ref());
+    migration.baselines = gate::baselines(stored.status.as_ref());
     migration.control = control_of(stored);
     Ok(())
 }
@@ -89,6 +97,7 @@ fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
         rule: spec.rule.as_ref().and_then(rule),
         windows: windows
             .map_err(|why| malformed(stored.metadata.name.as_deref(), "window", &why))?,
+        gates: gate::gates(&spec.gates),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
         plan_hash: spec.plan_hash.clone(),
@@ -123,11 +132,9 @@ fn control(record: &ControlRecord) -> Control {
         tolerated: record.tolerated.clone(),
         retries: record.retries.clone(),
         forced: record.forced.clone(),
-        approved: record
-            .approvals
-            .iter()
-            .map(|it| (it.wave, Approval { by: it.by.clone(), at: it.at }))
-            .collect(),
+        approved: gate::approvals(&record.approvals),
+        reruns: gate::reruns(record),
+        accepted: gate::approvals(&record.accepted),
         skipped: record.skipped.clone(),
         commands: record.commands.iter().filter_map(issued).collect(),
     }
@@ -166,11 +173,9 @@ pub fn control_record(control: &Control) -> ControlRecord {
         tolerated: control.tolerated.clone(),
         retries: control.retries.clone(),
         forced: control.forced.clone(),
-        approvals: control
-            .approved
-            .iter()
-            .map(|(wave, it)| ApprovalRecord { wave: *wave, by: it.by.clone(), at: it.at })
-            .collect(),
+        approvals: gate::approval_records(&control.approved),
+        reruns: gate::rerun_records(control),
+        accepted: gate::approval_records(&control.accepted),
         skipped: control.skipped.clone(),
         commands: control.commands.iter().map(command_record).collect(),
     }

@@ -244,6 +244,7 @@ impl Store {
                 rollback_of: new.plan.rollback_of.clone(),
                 rule: new.plan.rule.as_ref().map(record::rule_record),
                 windows: new.plan.windows.iter().map(ToString::to_string).collect(),
+                gates: record::gate_records(&new.plan.gates),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),
                 plan_hash: new.plan.hash(),

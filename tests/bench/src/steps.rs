@@ -38,6 +38,7 @@ use revshift_server::kube::lease::{Eligibility, Holder, Leadership};
 use revshift_server::kube::observe;
 use revshift_server::kube::store::Store;
 use revshift_server::kube::watch::{Observed, Records};
+use revshift_server::prober::{self, Prober};
 use revshift_server::published::Published;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -190,6 +191,7 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
         eligible,
         caller: Caller::new(client.clone()),
         announcer: announcer(client.clone()).0,
+        prober: Prober::new(prober::nowhere(), client.clone(), "revshift-system"),
         store: Store::new(&client),
         config: configured,
         clock: Clock::starting_at(Timestamp::UNIX_EPOCH),

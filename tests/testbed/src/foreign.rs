@@ -81,9 +81,9 @@ impl Bed for ForeignCluster {
         self.client.0.clone()
     }
 
-    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>> {
+    fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>> {
         async {
-            let replica = self.programs.serve("127.0.0.1:0").await?;
+            let replica = self.programs.serve("127.0.0.1:0", config).await?;
             Ok(Box::new(replica) as Box<dyn Replica>)
         }
         .boxed_local()

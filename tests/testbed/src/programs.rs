@@ -63,10 +63,13 @@ impl Programs {
         RealReplica::of(process).await
     }
 
-    /// Starts a server as every scenario does, and waits until it serves.
-    pub(crate) async fn serve(&self, address: &str) -> Result<RealReplica> {
+    /// Starts a server as every scenario does, with this configuration, and waits until it serves.
+    pub(crate) async fn serve(&self, address: &str, config: &str) -> Result<RealReplica> {
         let listen = format!("--listen={address}");
-        self.launch(&[&SERVE[..], &[&listen]].concat()).await?.ready().await
+        let path = self.run_dir.join(format!("revshift-{}.yaml", self.logs().len()));
+        std::fs::write(&path, config).context("cannot write the configuration")?;
+        let file = format!("--config={}", path.display());
+        self.launch(&[&SERVE[..], &[&listen, &file]].concat()).await?.ready().await
     }
 
     /// Runs a server that is to end by itself.

@@ -1,43 +1,16 @@
 //! Windows and freezes on a running server, in virtual time.
 
+use crate::operator::{self, applications, moves, run, serving, started, states, stored};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
 use jiff::{Timestamp, ToSpan};
-use revshift_sandbox::fixtures;
 use revshift_server::config::File;
-use revshift_tests::{Bed, NEW, OLD, Output, Replica};
-use serde_json::Value;
+use revshift_tests::OLD;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// How late the engine may be: its calls take some time.
 const PROMPT: i64 = 5;
-
-async fn applications(bed: &SimulatedBed, names: &[&str]) {
-    for name in names {
-        bed.sandbox.apply(fixtures::namespace(name, &[("istio.io/rev", OLD)]));
-    }
-    sleep(Duration::from_secs(1)).await;
-    for name in names {
-        bed.sandbox.apply(fixtures::deployment(name, "web", 2));
-    }
-    sleep(Duration::from_secs(10)).await;
-}
-
-async fn serving(bed: &SimulatedBed) -> SimulatedReplica {
-    let server = bed.launch();
-    server.ready().await.unwrap();
-    sleep(Duration::from_secs(5)).await;
-    server
-}
-
-async fn run(bed: &SimulatedBed, server: &SimulatedReplica, args: &[&str]) -> Output {
-    let address = server.address();
-    let args = ["--server", &address].into_iter().chain(args.iter().copied());
-    let output = bed.revshift(args.map(str::to_owned).collect()).await.unwrap();
-    assert_eq!(output.status, 0, "{output:?}");
-    output
-}
 
 /// The id of a migration of `names`, one after the other.
 async fn migrate(
@@ -46,29 +19,8 @@ async fn migrate(
     names: &[&str],
     window: Option<&str>,
 ) -> String {
-    let mut args = vec!["migrate", "--from", OLD, "--to", NEW, "--yes", "--detach"];
-    args.extend(names.iter().flat_map(|name| ["-n", name]));
-    args.extend(window.iter().flat_map(|window| ["--window", window]));
-    run(bed, server, &args).await.stdout.trim().to_owned()
-}
-
-fn stored(bed: &SimulatedBed, id: &str) -> Value {
-    bed.sandbox.object(&format!("/apis/revshift.dev/v1alpha1/migrations/{id}")).unwrap()
-}
-
-/// The states of a migration's moves, in the order of its plan.
-fn states(bed: &SimulatedBed, id: &str) -> Vec<String> {
-    moves(bed, id).iter().map(|m| m["state"].as_str().unwrap_or("PENDING").to_owned()).collect()
-}
-
-fn moves(bed: &SimulatedBed, id: &str) -> Vec<Value> {
-    let shard = format!("/apis/revshift.dev/v1alpha1/migrationshards/{id}-0");
-    let shard = bed.sandbox.object(&shard).unwrap();
-    shard["status"]["moves"].as_array().cloned().unwrap_or_default()
-}
-
-fn started(m: &Value) -> Timestamp {
-    m["started"].as_str().unwrap().parse().unwrap()
+    let extra: Vec<&str> = window.iter().flat_map(|window| ["--window", window]).collect();
+    operator::migrate(bed, server, names, &extra).await
 }
 
 /// The next full minute that is at least so many minutes away.

@@ -10,10 +10,12 @@
 
 mod budgets;
 mod calendar;
+mod checks;
 mod exchanges;
 mod explorer;
 mod faults;
 mod gate;
+mod operator;
 mod pressure;
 mod recourse;
 mod remains;
@@ -21,6 +23,7 @@ mod rights;
 mod scale;
 mod shutdown;
 mod simulated;
+mod soak;
 mod tidy;
 mod versions;
 

@@ -14,6 +14,7 @@ use revshift::{Connector, Io, Settings, Sink};
 use revshift_sandbox::{Options, Sandbox, fixtures};
 use revshift_server::clock::Clock;
 use revshift_server::config::Config;
+use revshift_server::prober::{self, Web};
 use revshift_server::service;
 use revshift_tests::{Bed, Output, Replica};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub(crate) struct SimulatedBed {
     replicas: AtomicU32,
     lease: Duration,
     pub(crate) config: watch::Sender<Config>,
+    /// What answers the checks of replicas that are started from now on.
+    pub(crate) web: Web,
     _cluster: Task,
 }
 
@@ -91,6 +94,7 @@ impl SimulatedBed {
             replicas: AtomicU32::new(0),
             lease: Duration::from_secs(15),
             config: watch::Sender::new(Config::default()),
+            web: prober::nowhere(),
             _cluster: cluster,
         }
     }
@@ -129,6 +133,7 @@ impl SimulatedBed {
             lease: self.lease,
             install_crds: true,
             config: self.config.subscribe(),
+            web: self.web.clone(),
             clock: Clock::starting_at(self.sandbox.now() + ahead),
         };
         let shutdown = CancellationToken::new();
@@ -150,8 +155,12 @@ impl Bed for SimulatedBed {
         Client::new(self.sandbox.service("test"), "default")
     }
 
-    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>> {
+    fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>> {
         async move {
+            // All replicas of a bed have the one that was given last.
+            if !config.is_empty() {
+                self.config.send_replace(Config::parse(config)?);
+            }
             let replica = self.launch();
             replica.ready().await?;
             Ok(Box::new(replica) as Box<dyn Replica>)

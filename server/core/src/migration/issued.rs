@@ -1,8 +1,9 @@
 //! What was commanded: by whom, when, and about what.
 
-use super::Control;
+use super::{Approval, Control};
 use crate::command::{Command, Force};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// So many commands are kept, the latest ones.
 pub const MOST_COMMANDS: usize = 100;
@@ -18,7 +19,8 @@ pub struct Issued {
     pub by: String,
     /// When.
     pub at: Timestamp,
-    /// The wave that was approved; none for any other command.
+    /// The wave that was approved, or whose checks were accepted or are made again; none for any other
+    /// command.
     pub wave: Option<u32>,
     /// The namespaces that it names, the first ones where they are many.
     pub namespaces: Vec<String>,
@@ -43,12 +45,21 @@ pub enum Verb {
     Skip,
     /// Let a wave start.
     Approve,
+    /// Go on whatever the checks after a wave say.
+    Accept,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 6] =
-        [Self::Pause, Self::Resume, Self::Cancel, Self::Retry, Self::Skip, Self::Approve];
+    pub const ALL: [Self; 7] = [
+        Self::Pause,
+        Self::Resume,
+        Self::Cancel,
+        Self::Retry,
+        Self::Skip,
+        Self::Approve,
+        Self::Accept,
+    ];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +70,7 @@ impl Verb {
             Self::Retry => "RETRY",
             Self::Skip => "SKIP",
             Self::Approve => "APPROVE",
+            Self::Accept => "ACCEPT",
         }
     }
 
@@ -82,18 +94,30 @@ impl Control {
             Command::Retry(namespaces, force) => (Verb::Retry, &namespaces[..], *force),
             Command::Skip(namespaces) => (Verb::Skip, &namespaces[..], Force::No),
             Command::Approve(..) => (Verb::Approve, &[][..], Force::No),
+            Command::Accept(..) => (Verb::Accept, &[][..], Force::No),
         };
-        let approved = self.approved.keys().find(|wave| !before.approved.contains_key(wave));
         self.commands.push(Issued {
             verb,
             by: by.to_owned(),
             at,
-            wave: approved.copied(),
+            wave: self.wave_of(before),
             namespaces: named.iter().take(MOST_NAMES).cloned().collect(),
             named: u32::try_from(named.len()).unwrap_or(u32::MAX),
             force: force == Force::Yes,
         });
         let over = self.commands.len().saturating_sub(MOST_COMMANDS);
         self.commands.drain(..over);
+    }
+
+    /// The wave that the change from `before` is about.
+    fn wave_of(&self, before: &Self) -> Option<u32> {
+        let new = |now: &BTreeMap<u32, Approval>, before: &BTreeMap<u32, Approval>| {
+            now.keys().find(|wave| !before.contains_key(wave)).copied()
+        };
+        let reruns = self.reruns.iter();
+        let rerun = reruns.filter(|(wave, rerun)| before.reruns.get(wave) != Some(*rerun));
+        new(&self.approved, &before.approved)
+            .or_else(|| new(&self.accepted, &before.accepted))
+            .or_else(|| rerun.map(|(wave, _)| *wave).next())
     }
 }

@@ -21,6 +21,8 @@ struct Index {
     begun: usize,
     /// How many moves each wave has.
     waves: BTreeMap<u32, usize>,
+    /// How many moves of each wave have moved their namespaces.
+    moved: BTreeMap<u32, usize>,
     by_namespace: BTreeMap<String, usize>,
     by_number: BTreeSet<(u64, usize)>,
     /// Pending ones by wave.
@@ -114,6 +116,16 @@ impl Moves {
         self.index.pending.keys().next().copied()
     }
 
+    /// The last wave that has moved anything and comes before `wave`; the last of all without one.
+    pub fn last_moved_before(&self, wave: Option<u32>) -> Option<u32> {
+        let moved = &self.index.moved;
+        match wave {
+            Some(wave) => moved.range(..wave).next_back(),
+            None => moved.iter().next_back(),
+        }
+        .map(|(wave, _)| *wave)
+    }
+
     fn at<'a>(&'a self, places: &'a BTreeSet<usize>) -> impl Iterator<Item = (usize, &'a Move)> {
         places.iter().filter_map(|place| Some((*place, self.all.get(*place)?)))
     }
@@ -124,6 +136,9 @@ impl Index {
         *self.count(m) += 1;
         self.begun += usize::from(m.attempt > 0);
         *self.waves.entry(m.wave).or_default() += 1;
+        if matches!(m.state, MoveState::Moved(_)) {
+            *self.moved.entry(m.wave).or_default() += 1;
+        }
         self.by_namespace.entry(m.namespace.clone()).or_insert(place);
         self.by_number.insert((m.sequence, place));
         if m.state == MoveState::Pending {
@@ -136,11 +151,9 @@ impl Index {
     fn forget(&mut self, place: usize, m: &Move) {
         *self.count(m) -= 1;
         self.begun -= usize::from(m.attempt > 0);
-        if let Some(count) = self.waves.get_mut(&m.wave) {
-            *count -= 1;
-            if *count == 0 {
-                self.waves.remove(&m.wave);
-            }
+        take(&mut self.waves, m.wave);
+        if matches!(m.state, MoveState::Moved(_)) {
+            take(&mut self.moved, m.wave);
         }
         if self.by_namespace.get(&m.namespace) == Some(&place) {
             self.by_namespace.remove(&m.namespace);
@@ -182,6 +195,16 @@ impl Index {
             MoveState::Superseded => Some(&mut self.superseded),
             _ if m.state.is_active() => Some(&mut self.active),
             _ => None,
+        }
+    }
+}
+
+/// Takes one off a count; none that is zero is kept.
+fn take(counts: &mut BTreeMap<u32, usize>, wave: u32) {
+    if let Some(count) = counts.get_mut(&wave) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&wave);
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum PauseReason {
     User,
     /// A move failed or is blocked.
     FailureBudget,
+    /// A check after a wave has not passed.
+    Gate,
 }
 
 /// How many moves are in which state.

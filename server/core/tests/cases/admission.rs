@@ -1,7 +1,7 @@
 //! One namespace at a time, one unfinished migration a namespace, rollbacks first.
 
 use super::world::{all, at, migration, problem, with_state};
-use revshift_core::admission::{Decision, Waits, admit, waits};
+use revshift_core::admission::{Conditions, Decision, Waits, admit, waits};
 use revshift_core::budget::namespaces_under_way;
 use revshift_core::migration::{Migration, MoveState, Skip};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,8 @@ fn admitted(
 ) -> Vec<Decision> {
     let mut waits = Waits::default();
     waits.refresh(migrations);
-    admit(migrations, &waits, 32, busy, |_| 0, &[], at(1))
+    let conditions = Conditions { freezes: &[], measuring: &BTreeSet::new(), now: at(1) };
+    admit(migrations, &waits, 32, busy, |_| 0, conditions)
 }
 
 fn decisions(migrations: &[Migration]) -> Vec<(String, String, MoveState)> {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use revshift_core::admission::{self, Waits};
 use revshift_core::calendar::{Cause, Freeze, Hold, Window, hold, local, moment, next_change};
 use revshift_core::migration::{Migration, MoveState};
+use std::collections::BTreeSet;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -197,7 +198,8 @@ fn admitted(migrations: &[Migration], freezes: &[Freeze]) -> (Vec<String>, Vec<O
     let all = all(migrations);
     let mut waits = Waits::default();
     waits.refresh(&all);
-    let begun = admission::admit(&all, &waits, 32, |_, _| false, |_| 0, freezes, now);
+    let conditions = admission::Conditions { freezes, measuring: &BTreeSet::new(), now };
+    let begun = admission::admit(&all, &waits, 32, |_, _| false, |_| 0, conditions);
     let begun = begun.into_iter().filter(|decision| decision.m.state == MoveState::Checking);
     let holds = all.values().map(|one| admission::hold(one, &waits, freezes, now));
     (begun.map(|decision| decision.m.namespace).collect(), holds.collect())

@@ -15,16 +15,19 @@ fn state(migration: &Migration) -> MigrationState {
 
 #[track_caller]
 fn done(migration: &Migration, wanted: &Command) -> Migration {
-    let control = command(migration, &BTreeSet::new(), wanted).unwrap();
+    let control = command(migration, &BTreeSet::new(), wanted, Timestamp::UNIX_EPOCH).unwrap();
     let commanded = Migration { control, ..migration.clone() };
     // The same command again changes nothing.
-    let again = command(&commanded, &BTreeSet::new(), wanted).unwrap();
+    let again = command(&commanded, &BTreeSet::new(), wanted, Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(again, commanded.control);
     commanded
 }
 
 fn refused(migration: &Migration, wanted: &Command) -> bool {
-    matches!(command(migration, &BTreeSet::new(), wanted), Err(Refusal::State { .. }))
+    matches!(
+        command(migration, &BTreeSet::new(), wanted, Timestamp::UNIX_EPOCH),
+        Err(Refusal::State { .. })
+    )
 }
 
 #[test]
@@ -96,10 +99,19 @@ fn retry_is_for_failed_and_blocked_moves() {
     assert_eq!(retried.control.retries["a"], 2);
     assert_eq!(state(&retried), MigrationState::Running);
     assert!(refused(&failed, &Command::Retry(vec!["b".to_owned()], Force::No)));
-    let unknown =
-        command(&failed, &BTreeSet::new(), &Command::Retry(vec!["x".to_owned()], Force::No));
+    let unknown = command(
+        &failed,
+        &BTreeSet::new(),
+        &Command::Retry(vec!["x".to_owned()], Force::No),
+        Timestamp::UNIX_EPOCH,
+    );
     assert!(matches!(unknown, Err(Refusal::MoveNotFound { .. })));
-    let empty = command(&failed, &BTreeSet::new(), &Command::Retry(Vec::new(), Force::No));
+    let empty = command(
+        &failed,
+        &BTreeSet::new(),
+        &Command::Retry(Vec::new(), Force::No),
+        Timestamp::UNIX_EPOCH,
+    );
     assert!(matches!(empty, Err(Refusal::InvalidFields(_))));
 }
 

@@ -45,6 +45,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         rollback_of: None,
         rule: None,
         windows: Vec::new(),
+        gates: Vec::new(),
         entries,
         approvals: approvals.iter().copied().collect::<BTreeSet<u32>>(),
         findings: Vec::new(),

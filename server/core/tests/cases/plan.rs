@@ -21,6 +21,7 @@ fn request(namespaces: &[&str]) -> Request {
         selection: Selection::Named(namespaces.iter().map(|name| (*name).to_owned()).collect()),
         rule: None,
         windows: Vec::new(),
+        gates: Vec::new(),
         approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,

@@ -178,7 +178,9 @@ fn the_rollback_takes_the_failed_move_over() {
     let both = all(&[noted.clone(), made(&noted)]);
     let mut waits = Waits::default();
     waits.refresh(&both);
-    let decisions = admission::admit(&both, &waits, 32, |_, _| false, |_| 0, &[], at(1));
+    let conditions =
+        admission::Conditions { freezes: &[], measuring: &BTreeSet::new(), now: at(1) };
+    let decisions = admission::admit(&both, &waits, 32, |_, _| false, |_| 0, conditions);
     let taken = decisions.iter().find(|it| it.migration == "m").unwrap();
     assert_eq!((taken.m.namespace.as_str(), &taken.m.state), ("a", &MoveState::Superseded));
     assert!(taken.m.was_taken_back());

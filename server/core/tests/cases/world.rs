@@ -329,6 +329,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             rollback_of: None,
             rule: None,
             windows: Vec::new(),
+            gates: Vec::new(),
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -345,6 +346,8 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             .collect(),
         ended: None,
         hold: None,
+        verdicts: BTreeMap::new(),
+        baselines: BTreeMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Acting, Answer};
 use crate::engine::Parts;
 use crate::published::State;
-use revshift_core::admission::{self, Decision};
+use revshift_core::admission::{self, Conditions, Decision};
 use revshift_core::budget::{self, Room};
 use revshift_core::estimate;
 use revshift_core::migration::{Migration, Move, MoveState};
@@ -49,9 +49,11 @@ impl Acting {
             namespace.map_or(0, |(_, content)| u64::from(estimate::rounds(content)))
         };
         let now = parts.clock.now();
-        let freezes = self.calendar.freezes();
+        let measuring = parts.config.borrow().measuring();
+        let conditions =
+            Conditions { freezes: self.calendar.freezes(), measuring: &measuring, now };
         let decisions =
-            admission::admit(&state.migrations, &state.waits, room, busy, length, freezes, now);
+            admission::admit(&state.migrations, &state.waits, room, busy, length, conditions);
         for Decision { migration: id, m } in decisions {
             let migration = state.migrations.get(&id).filter(|_| !self.writing.contains(&id));
             let place = migration.and_then(|migration| migration.moves.place(&m.namespace));

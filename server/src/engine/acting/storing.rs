@@ -170,6 +170,7 @@ impl Acting {
                 self.let_go(id, object, parts, tasks);
                 continue;
             }
+            let migration = &*self.gates.with_findings(migration);
             let waiting = state.waits.of(id);
             let now = parts.clock.now();
             let hold = admission::hold(migration, &state.waits, self.calendar.freezes(), now);

@@ -3,7 +3,10 @@
 use crate::published::Stored;
 use revshift_core::calendar::{self, Cause, Hold};
 use revshift_core::command;
-use revshift_core::migration::{Migration, MigrationState, Move, MoveState, PauseReason, Skip};
+use revshift_core::gate::{self, Check, Outcome};
+use revshift_core::migration::{
+    DueCheck, Migration, MigrationState, Move, MoveState, PauseReason, Skip,
+};
 use std::fmt::Display;
 
 /// Names in a sentence; more are only counted.
@@ -23,6 +26,7 @@ pub(crate) fn of(stored: &Stored) -> String {
         },
         MigrationState::Paused(PauseReason::User) => paused(migration),
         MigrationState::Paused(PauseReason::FailureBudget) => failed(migration),
+        MigrationState::Paused(PauseReason::Gate) => stopped(migration),
         MigrationState::WaitingApproval(wave) => waiting_approval(migration, wave),
         MigrationState::Cancelling => cancelling(migration),
         MigrationState::Succeeded => succeeded(migration),
@@ -37,6 +41,9 @@ pub(crate) fn of(stored: &Stored) -> String {
 fn running(migration: &Migration) -> String {
     let active: Vec<String> = migration.active().filter_map(|(_, m)| activity(m)).collect();
     let moved = moved(migration);
+    if let Some(due) = migration.due_check() {
+        return format!("{moved}; {}", checks(migration, &due));
+    }
     if let Some(hold) = &migration.hold {
         let active = if active.is_empty() { String::new() } else { format!("{}; ", list(active)) };
         return format!("{active}{moved}; {}", held(migration, hold));
@@ -48,6 +55,34 @@ fn running(migration: &Migration) -> String {
         return format!("{moved}; {next}");
     }
     format!("{}; {moved}", list(active))
+}
+
+fn checks(migration: &Migration, due: &DueCheck) -> String {
+    let wave = due.wave;
+    let Check::Named(name) = &due.check else {
+        let soak = gate::soak_after(&migration.spec.gates, wave);
+        let until = migration.soak_begun(wave).and_then(|begun| begun.checked_add(soak).ok());
+        let until = until.map(|until| calendar::local(&migration.spec.windows, until));
+        return format!("wave {wave} soaks until {}", until.unwrap_or_default());
+    };
+    format!("makes the check `{name}` after wave {wave}")
+}
+
+fn stopped(migration: &Migration) -> String {
+    let Some((due, verdict)) = migration.stopped_by() else {
+        return moved(migration);
+    };
+    let what = match (&due.check, verdict.outcome) {
+        (Check::Soak, Outcome::Inconclusive) => "the soak tells nothing".to_owned(),
+        (Check::Soak, _) => "the soak has failed".to_owned(),
+        (Check::Named(name), Outcome::Inconclusive) => format!("the check `{name}` tells nothing"),
+        (Check::Named(name), _) => format!("the check `{name}` has failed"),
+    };
+    let (wave, why, moved) = (due.wave, &verdict.message, moved(migration));
+    format!(
+        "{what} after wave {wave}: {why}; {moved}; resume to make it again, accept it, roll the wave back \
+         or cancel"
+    )
 }
 
 fn held(migration: &Migration, hold: &Hold) -> String {
@@ -270,6 +305,36 @@ mod tests {
             sentence(held),
             "restarts the workloads of `a`; 0 of 2 namespaces moved; everything else is frozen \
              until Thu 1970-01-01 22:00 Asia/Tokyo: holidays"
+        );
+    }
+
+    #[test]
+    fn a_gate_says_what_it_waits_for_and_what_stops_it() {
+        let moved = MoveState::Moved(Vec::new());
+        let mut gated = migration(&[("a", moved), ("b", MoveState::Pending)]);
+        gated.moves.edit(1, |m| m.wave = 1);
+        let soak = std::time::Duration::from_mins(5);
+        let checks = vec!["smoke".to_owned()];
+        gated.spec.gates = vec![gate::Gate { waves: <_>::default(), soak, checks }];
+        assert_eq!(
+            sentence(gated.clone()),
+            "1 of 2 namespaces moved; wave 0 soaks until Thu 1970-01-01 00:05 UTC"
+        );
+        let verdict = |outcome, message: &str| {
+            let message = message.to_owned();
+            gate::Verdict { run: 0, outcome, at: sample::TIME, message }
+        };
+        gated.verdicts.insert((0, Check::Soak), verdict(Outcome::Pass, ""));
+        assert_eq!(
+            sentence(gated.clone()),
+            "1 of 2 namespaces moved; makes the check `smoke` after wave 0"
+        );
+        let smoke = Check::Named("smoke".to_owned());
+        gated.verdicts.insert((0, smoke), verdict(Outcome::Fail, "it answers 500"));
+        assert_eq!(
+            sentence(gated),
+            "the check `smoke` has failed after wave 0: it answers 500; 1 of 2 namespaces moved; resume to \
+             make it again, accept it, roll the wave back or cancel"
         );
     }
 

@@ -1,6 +1,6 @@
 //! Migrations, moves and their live progress on the wire.
 
-use super::{duration, message, timestamp};
+use super::{duration, gate, message, timestamp};
 use crate::published::Stored;
 use revshift_core::calendar::{self, Cause, Hold, Window};
 use revshift_core::migration::{
@@ -33,8 +33,10 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         waiting_for: if waiting {
             waiting_for.iter().cloned().collect()
         } else {
+            let checks = public == MigrationState::Running && migration.due_check().is_some();
+            let gate = checks.then(|| "GATE".to_owned());
             let cause = held.map(|it| it.cause.as_str().to_owned());
-            cause.into_iter().chain(awaited(migration)).collect()
+            gate.or(cause).into_iter().chain(awaited(migration)).collect()
         },
         message: message::of(stored),
         requester: spec.requester.clone(),
@@ -61,6 +63,10 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         commands: migration.control.commands.iter().map(command).collect(),
         windows: spec.windows.iter().map(ToString::to_string).collect(),
         hold: held.map(|held| hold(held, &spec.windows)),
+        gates: spec.gates.iter().map(gate::gate).collect(),
+        gate_results: gate::results(migration),
+        accepted_gates: migration.control.accepted.iter().map(approval).collect(),
+        gating_wave: migration.gating().filter(|_| !public.is_final()),
     }
 }
 
@@ -109,6 +115,7 @@ fn command(issued: &Issued) -> proto::Command {
         Verb::Retry => proto::command::Verb::Retry,
         Verb::Skip => proto::command::Verb::Skip,
         Verb::Approve => proto::command::Verb::Approve,
+        Verb::Accept => proto::command::Verb::Accept,
     };
     proto::Command {
         verb: verb.into(),
@@ -258,6 +265,7 @@ fn pause_reason(state: MigrationState) -> proto::migration::PauseReason {
         MigrationState::Paused(PauseReason::FailureBudget) => {
             proto::migration::PauseReason::FailureBudget
         }
+        MigrationState::Paused(PauseReason::Gate) => proto::migration::PauseReason::Gate,
         MigrationState::Pending
         | MigrationState::Running
         | MigrationState::WaitingApproval(_)

@@ -1,7 +1,7 @@
 //! Plans on the wire.
 
-use super::duration;
 use super::migration::{hold, leftover, migration, on_failure};
+use super::{duration, gate};
 use crate::control::Planned;
 use crate::published::Stored;
 use revshift_core::estimate;
@@ -47,6 +47,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         budgets: None,
         estimate: None,
         windows: migration.windows.clone(),
+        gates: migration.gates.clone(),
         hold: None,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
@@ -92,6 +93,7 @@ fn header(planned: &Planned) -> proto::PlanHeader {
             assumptions: estimate.assumptions,
         }),
         windows: plan.windows.iter().map(ToString::to_string).collect(),
+        gates: plan.gates.iter().map(gate::gate).collect(),
         hold: held.as_ref().map(|held| hold(held, &plan.windows)),
     }
 }

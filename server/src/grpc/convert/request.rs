@@ -4,6 +4,7 @@ use crate::control::Ticket;
 use pbjson_types as well_known;
 use revshift_core::calendar::Window;
 use revshift_core::command::{Command, Force};
+use revshift_core::gate::Gate;
 use revshift_core::label::Selector;
 use revshift_core::migration::{Approval, OnFailure};
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
@@ -95,6 +96,7 @@ impl Fields {
                 allow_downtime: false,
                 on_failure: OnFailure::Pause,
                 windows: Vec::new(),
+                gates: Vec::new(),
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
@@ -102,6 +104,7 @@ impl Fields {
         let on_failure = self.on_failure(spec.on_failure);
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let windows = self.windows(&spec.windows);
+        let gates = self.gates(&spec.gates);
         let rule = self.rule(spec.rule.as_ref(), !spec.waves.is_empty());
         let request = Request {
             source,
@@ -114,6 +117,7 @@ impl Fields {
             allow_downtime,
             on_failure,
             windows,
+            gates,
         };
         self.0.extend(plan::check_fields(&request));
         request
@@ -135,6 +139,18 @@ impl Fields {
         let read = windows.iter().enumerate().filter_map(|(index, text)| {
             let window = text.parse();
             window.map_err(|why: String| self.refuse(&format!("spec.windows[{index}]"), why)).ok()
+        });
+        read.collect()
+    }
+
+    fn gates(&mut self, gates: &[proto::Gate]) -> Vec<Gate> {
+        let read = gates.iter().enumerate().map(|(index, gate)| {
+            let field = format!("spec.gates[{index}].soak");
+            Gate {
+                waves: gate.waves.iter().copied().collect(),
+                soak: self.duration(&field, gate.soak).unwrap_or_default(),
+                checks: gate.checks.clone(),
+            }
         });
         read.collect()
     }
@@ -227,6 +243,16 @@ pub(crate) fn create(request: proto::CreateMigrationRequest) -> Result<Creation,
     let ticket = fields.ticket(&request.request_id, &request.plan_hash);
     let request = fields.spec(request.spec);
     fields.finish().map(|()| Creation { request, ticket })
+}
+
+/// What is to go on.
+pub(crate) fn resume(
+    request: &proto::ResumeMigrationRequest,
+    approval: Approval,
+) -> Result<(String, Command), Refusal> {
+    let id = id(&request.id)?;
+    let accept = request.accept_gates_of_wave.map(|wave| Command::Accept(wave, approval));
+    Ok((id, accept.unwrap_or(Command::Resume)))
 }
 
 /// Which wave is to be approved.

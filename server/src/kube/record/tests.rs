@@ -3,6 +3,8 @@
 use super::*;
 use crate::kube::crd::{MigrationShardSpec, MigrationStatus, PlannedMove};
 use jiff::Timestamp;
+use revshift_core::gate::{Baseline, Check, Outcome, Verdict};
+use revshift_core::migration::{Approval, Rerun};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn problem() -> Problem {
@@ -62,6 +64,11 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
                 exclude: BTreeSet::from(["home".to_owned()]),
             }),
             windows: vec!["Mon-Fri 22:00-04:00 Europe/Berlin".to_owned()],
+            gates: vec![crd::GateRecord {
+                waves: BTreeSet::from([1, 2]),
+                soak_ms: 1500,
+                checks: vec!["smoke".to_owned()],
+            }],
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
             plan_hash: "hash".to_owned(),
@@ -144,6 +151,7 @@ fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
     assert_eq!(Some(rule_record(&rule)), stored(2, 2).spec.rule);
     let windows: Vec<String> = whole.spec.windows.iter().map(ToString::to_string).collect();
     assert_eq!(windows, stored(2, 2).spec.windows);
+    assert_eq!(gate_records(&whole.spec.gates), stored(2, 2).spec.gates);
 }
 
 #[test]
@@ -158,7 +166,13 @@ fn commands_come_back_as_they_were() {
         force: true,
     };
     let commands = Verb::ALL.map(issued).to_vec();
-    let known = Control { paused: true, commands, ..Control::default() };
+    let known = Control {
+        paused: true,
+        commands,
+        reruns: [(2, Rerun { run: 3, at: Timestamp::UNIX_EPOCH })].into(),
+        accepted: [(1, Approval { by: "bob".to_owned(), at: Timestamp::UNIX_EPOCH })].into(),
+        ..Control::default()
+    };
     let text = serde_json::to_string(&control_record(&known)).unwrap();
     assert_eq!(control(&serde_json::from_str(&text).unwrap()), known);
 }
@@ -189,6 +203,35 @@ fn a_hold_comes_back_and_what_is_no_window_is_malformed() {
     object.spec.windows.push("whenever".to_owned());
     let error = migration(&object, &[]).unwrap_err();
     assert!(error.to_string().contains("whenever"), "{error}");
+}
+
+#[test]
+fn what_has_come_of_checks_comes_back() {
+    let at = Timestamp::UNIX_EPOCH;
+    let verdict = |outcome| Verdict { run: 2, outcome, at, message: "so it is".to_owned() };
+    let verdicts = BTreeMap::from([
+        ((0, Check::Soak), verdict(Outcome::Pass)),
+        ((0, Check::Named("smoke".to_owned())), verdict(Outcome::Fail)),
+        ((1, Check::Named("smoke".to_owned())), verdict(Outcome::Inconclusive)),
+    ]);
+    let baseline = |value: Option<&str>, message: &str| Baseline {
+        value: value.map(str::to_owned),
+        at,
+        message: message.to_owned(),
+    };
+    let baselines = BTreeMap::from([
+        ((0, "errors".to_owned()), baseline(Some("0.25"), "")),
+        ((1, "errors".to_owned()), baseline(None, "no answer")),
+    ]);
+    let mut object = stored(0, 0);
+    object.status = Some(MigrationStatus {
+        verdicts: verdict_records(&verdicts),
+        baselines: baseline_records(&baselines),
+        ..MigrationStatus::default()
+    });
+    let text = serde_json::to_string(&object).unwrap();
+    let read = migration(&serde_json::from_str(&text).unwrap(), &[]).unwrap().unwrap();
+    assert_eq!((read.verdicts, read.baselines), (verdicts, baselines));
 }
 
 #[test]

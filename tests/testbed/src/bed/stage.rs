@@ -30,7 +30,7 @@ impl RealBed {
     /// Starts a server as every scenario does, which listens on `address`, and waits until it
     /// serves.
     pub async fn serve(&self, address: &str) -> Result<RealReplica> {
-        self.programs.serve(address).await
+        self.programs.serve(address, "").await
     }
 
     /// Runs a server that is to end by itself.
@@ -44,8 +44,12 @@ impl Bed for RealBed {
         self.client()
     }
 
-    fn start(&self) -> LocalBoxFuture<'_, Result<Box<dyn Replica>>> {
-        async { Ok(Box::new(self.serve("127.0.0.1:0").await?) as Box<dyn Replica>) }.boxed_local()
+    fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>> {
+        async move {
+            let replica = self.programs.serve("127.0.0.1:0", config).await?;
+            Ok(Box::new(replica) as Box<dyn Replica>)
+        }
+        .boxed_local()
     }
 
     fn revshift(&self, args: Vec<String>) -> LocalBoxFuture<'_, Result<Output>> {

@@ -74,7 +74,12 @@ async fn command(client: &Client<'_>, id: &str, event: Event) -> Result<()> {
                 server.pause_migration(proto::PauseMigrationRequest { id: id() }).await?;
             }
             Event::Resume => {
-                server.resume_migration(proto::ResumeMigrationRequest { id: id() }).await?;
+                server
+                    .resume_migration(proto::ResumeMigrationRequest {
+                        id: id(),
+                        accept_gates_of_wave: None,
+                    })
+                    .await?;
             }
             Event::Cancel => {
                 server.cancel_migration(proto::CancelMigrationRequest { id: id() }).await?;
