@@ -53,6 +53,13 @@ pub enum Power {
 #[derive(Debug)]
 pub struct Lacking(String);
 
+impl Lacking {
+    /// What is lacking, for people.
+    pub fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 impl std::fmt::Display for Lacking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)

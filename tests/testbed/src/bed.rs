@@ -28,7 +28,7 @@ use crate::{
     istiod::{self, Installed, Istiod, Surroundings},
     manifest::{NAMESPACE, Plane},
     ports,
-    process::{self, Usage, Watchdog},
+    process::{self, Process, Usage, Watchdog},
     product::Product,
     programs::{Programs, output},
     proxies::Proxies,
@@ -143,6 +143,12 @@ impl RealBed {
     /// One of the built programs, for example `grpcurl`.
     pub fn bin(&self, program: &str) -> PathBuf {
         self.binaries.path(program)
+    }
+
+    /// Starts a program of the cache folder, which ends with what is given back.
+    pub(crate) fn process(&self, program: &str, args: &[String]) -> Result<Process> {
+        let mut command = cluster::command(&self.binaries, program, self.run_dir.path());
+        Process::start(program, command.args(args), self.run_dir.path(), &self.watchdog)
     }
 
     /// Runs kubectl as cluster-admin and gives what it prints; a failure carries its error output.

@@ -17,6 +17,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use tokio::{process::Command, time::Instant};
 
+use crate::debian;
+
 /// One Go module of `modules/` and what is taken from it.
 struct Module {
     name: &'static str,
@@ -58,6 +60,9 @@ const MODULES: [Module; 4] = [
     },
 ];
 
+/// Comes as a Debian package: it is not built, and what needs it is left out where it is not to be had.
+const PROMETHEUS: &str = "prometheus";
+
 /// What became of one program in a build.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -65,6 +70,8 @@ pub struct Built {
     pub program: &'static str,
     /// How long its build took; `None` when it was current.
     pub took: Option<Duration>,
+    /// Why it is not there, and need not be.
+    pub lacking: Option<String>,
 }
 
 /// The cache folder with the programs.
@@ -119,7 +126,7 @@ impl Binaries {
                     fs::write(mark, &stamp)?;
                     took = Some(start.elapsed());
                 }
-                report(&Built { program, took });
+                report(&Built { program, took, lacking: None });
             }
             if let Some((dependency, from, to)) = module.files {
                 let mark = self.dir.join(format!("{to}.stamp"));
@@ -130,6 +137,15 @@ impl Binaries {
                 }
             }
         }
+        let mut built = Built { program: PROMETHEUS, took: None, lacking: None };
+        if !self.path(PROMETHEUS).exists() {
+            let start = Instant::now();
+            match debian::unpack(PROMETHEUS, PROMETHEUS, &self.dir).await {
+                Ok(()) => built.took = Some(start.elapsed()),
+                Err(error) => built.lacking = Some(format!("{error:#}")),
+            }
+        }
+        report(&built);
         Ok(())
     }
 

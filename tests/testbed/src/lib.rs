@@ -2,7 +2,8 @@
 //! revision, all built from pinned Go modules and run as processes on loopback.
 //!
 //! It owns the processes that it starts and ends them with itself, however it ends. It never reads
-//! the machine's kubeconfig and needs neither containers nor any tool but Go.
+//! the machine's kubeconfig and needs neither containers nor any tool but Go; where Debian's packages
+//! can be had, it also has a Prometheus.
 
 mod audit;
 mod bed;
@@ -11,6 +12,7 @@ mod calisti;
 mod certificates;
 mod cluster;
 mod deadline;
+mod debian;
 mod foreign;
 mod istiod;
 mod manifest;
@@ -18,6 +20,7 @@ mod ports;
 mod process;
 mod product;
 mod programs;
+mod prometheus;
 mod proxies;
 mod replica;
 mod stages;
@@ -32,4 +35,5 @@ pub use istiod::Istiod;
 pub use manifest::Plane;
 pub use process::Usage;
 pub use product::Product;
+pub use prometheus::{Prometheus, Site};
 pub use replica::RealReplica;

@@ -11,6 +11,10 @@ use crate::stage::{Outcome, Outcomes};
 
 /// One program of a build.
 pub(crate) fn built(program: &Built) {
+    if let Some(reason) = &program.lacking {
+        eprintln!("lacks {:24} {reason}", program.program);
+        return;
+    }
     match program.took {
         Some(took) => eprintln!("built {:24} {}", program.program, seconds(took)),
         None => eprintln!("built {:24} is current", program.program),

@@ -2,6 +2,7 @@
 //! revshift has not seen; then whether the bed is what the others take it for; then the scenarios
 //! that every bed runs; then what only a real cluster can show.
 
+mod checks;
 mod cli;
 mod crash;
 mod grpcurl;
@@ -44,6 +45,7 @@ impl Story {
             .iter()
             .chain(crash::SCENARIOS)
             .chain(procedure::SCENARIOS)
+            .chain(checks::SCENARIOS)
             .chain(grpcurl::SCENARIOS);
         let all = first.chain(last.map(Self::Real)).chain(Self::shared(""));
         all.filter(|story| story.name().contains(filter)).collect()
