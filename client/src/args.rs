@@ -122,6 +122,8 @@ pub(crate) enum Command {
     Retry(command::retry::Args),
     /// Leave namespaces out of a migration after all
     Skip(command::skip::Args),
+    /// Have a migration take further namespaces in
+    Extend(command::extend::Args),
     /// Restore the labels that namespaces had before a migration
     Rollback(command::rollback::Args),
     /// Print the versions of client and server
@@ -146,6 +148,7 @@ impl Command {
             Self::Approve(args) => args.run(context).await,
             Self::Retry(args) => args.run(context).await,
             Self::Skip(args) => args.run(context).await,
+            Self::Extend(args) => args.run(context).await,
             Self::Rollback(args) => args.run(context).await,
             Self::Version(args) => args.run(context).await,
             Self::Completions(args) => Ok(args.run(context.io)),

@@ -199,6 +199,7 @@ serve!(migrations::MigrationService {
     approve_migration: ApproveMigrationRequest => ApproveMigrationResponse,
     skip_moves: SkipMovesRequest => SkipMovesResponse,
     retry_moves: RetryMovesRequest => RetryMovesResponse,
+    extend_migration: ExtendMigrationRequest => ExtendMigrationResponse,
     rollback_migration: RollbackMigrationRequest => RollbackMigrationResponse;
     plan_migration as PlanMigrationStream: PlanMigrationRequest => PlanMigrationResponse,
     watch_migration as WatchMigrationStream: WatchMigrationRequest => WatchMigrationResponse

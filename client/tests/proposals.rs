@@ -178,3 +178,32 @@ async fn an_interrupted_plan_changed_nothing() {
     let end = run.interrupted_after(Duration::from_secs(1)).run().await;
     end.is(Interrupted).said("interrupted: nothing was changed\n");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_is_shown_asked_for_and_followed() {
+    let mut header = header("h1");
+    header.extends = "m-7".into();
+    let planned = proto::ExtendMigrationResponse {
+        plan: Some(header),
+        entries: vec![entry(2)],
+        ..Default::default()
+    };
+    let running = Some(migration(migration::State::Running));
+    let extended = proto::ExtendMigrationResponse { migration: running, ..Default::default() };
+    let server = Fake::default()
+        .answer(planned)
+        .answer(extended)
+        .stream(vec![Step::Send(progress("t", Some(succeeded()), vec![], vec![]))]);
+    let end = revshift("extend m-7 -n smm-demo").typing("yes\n").at(&server).run().await;
+    end.is(Done)
+        .mentions("migration m-7 takes them in, behind its last wave\n")
+        .mentions("Take 1 namespace into migration m-7?")
+        .mentions("migration m-7 takes them in\n");
+    let requests = server.requests::<proto::ExtendMigrationRequest>();
+    assert!(requests[0].validate_only && requests[0].plan_hash.is_empty());
+    assert!(!requests[1].validate_only && !requests[1].request_id.is_empty());
+    assert_eq!(
+        (requests[1].plan_hash.as_str(), &*requests[1].namespaces),
+        ("h1", &["smm-demo".to_owned()][..])
+    );
+}

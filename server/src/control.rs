@@ -2,6 +2,8 @@
 //!
 //! Any replica does this; none needs the leader for it.
 
+mod extending;
+
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::failure::Failure;

@@ -8,6 +8,7 @@ mod drift;
 mod endpoints;
 mod events;
 mod evictions;
+mod extends;
 mod failures;
 mod gates;
 mod gitops;
@@ -134,6 +135,7 @@ scenarios! {
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
     windows::a_window_lets_through_or_holds,
+    extends::a_migration_takes_in_what_came_since,
     gates::what_was_moved_soaks_before_anything_later_begins,
     gates::a_job_decides_whether_the_next_wave_begins,
     replicas::both_replicas_answer_everything,

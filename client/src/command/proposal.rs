@@ -1,4 +1,4 @@
-//! What `migrate` and `rollback` share: show a plan, ask, have exactly that plan executed, follow.
+//! What `migrate`, `extend` and `rollback` share: show a plan, ask, have exactly that plan executed, follow.
 
 use revshift_proto::v1::{self as proto, ErrorReason};
 use serde::Serialize;
@@ -35,6 +35,10 @@ pub(super) trait Proposal {
 
     /// The question to answer with yes.
     fn question(&self, plan: &Plan) -> String;
+    /// What is said once it is stored.
+    fn stored(&self, id: &str) -> String {
+        format!("migration {id} was accepted")
+    }
     /// The plan as it would be now.
     async fn plan(&self, servers: &mut Servers) -> Result<Plan, Failure>;
     /// The migration that executes exactly that plan.
@@ -84,7 +88,7 @@ pub(super) async fn carry_out(
         }
     };
     let id = migration.id.clone();
-    context.say(&format!("migration {id} was accepted"));
+    context.say(&proposal.stored(&id));
     if options.detach {
         return detach(context, migration);
     }

@@ -21,6 +21,9 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -
         format!("plan: {namespaces} from {} to {}", header.source, header.target),
         format!("rollout timeout: {}", wording::duration(header.rollout_timeout.as_ref())),
     ];
+    if !header.extends.is_empty() {
+        lines.push(format!("migration {} takes them in, behind its last wave", header.extends));
+    }
     if header.allow_downtime {
         lines.push("workloads that have only one pod may be interrupted".to_owned());
     }
@@ -119,6 +122,10 @@ fn waves(plan: &Plan) -> Table {
         Table::new(&["WAVE", "NAMESPACES", "WORKLOADS", "PODS TO MOVE", "APPROVAL", "FIRST"]);
     for wave in 0..plan.header.waves {
         let entries = || plan.entries.iter().filter(|entry| entry.wave == wave);
+        // What a migration takes in comes behind the waves that it has.
+        if entries().next().is_none() {
+            continue;
+        }
         let workloads = || entries().flat_map(|entry| &entry.workloads);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let moving = workloads().filter(|it| it.pods_to_move > 0).count();

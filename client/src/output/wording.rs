@@ -63,7 +63,7 @@ pub(crate) fn unplanned(migration: &proto::Migration) -> String {
     let more = names.len().saturating_sub(MOST);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let shown = names[..names.len().min(MOST)].join(", ");
-    format!("{shown}{more}: found by its rule since, and not moved; migrate them next")
+    format!("{shown}{more}: found by its rule since, and not moved; `extend` takes them in")
 }
 
 /// A duration as it is given on the command line.

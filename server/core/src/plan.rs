@@ -1,5 +1,6 @@
 //! Plans: what a migration would do, as data with a hash, or why it is refused.
 
+pub mod extension;
 mod prospect;
 mod survey;
 
@@ -92,6 +93,8 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
+    /// The migration that takes this in.
+    pub extends: Option<String>,
     /// The rule that has found its namespaces. Not part of the hash: it only tells what is to be reported
     /// later.
     pub rule: Option<Matching>,
@@ -235,6 +238,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         force: false,
         on_failure,
         rollback_of: None,
+        extends: None,
         rule,
         windows: request.windows.clone(),
         gates: request.gates.clone(),
@@ -304,6 +308,9 @@ impl Plan {
             let Entry { wave, namespace, uid, .. } = entry;
             let _ = writeln!(text, "{wave}\n{namespace}\n{uid}\n{labels}\n{owner}");
         }
+        if let Some(extended) = &self.extends {
+            let _ = writeln!(text, "extends {extended}");
+        }
         for window in &self.windows {
             let _ = writeln!(text, "window {window}");
         }
@@ -328,8 +335,17 @@ impl Plan {
 /// The id of the migration that `requester` asks for with `request_id`: the same for the same
 /// request, so that a repeated creation finds the first.
 pub fn migration_id(requester: &str, request_id: &str) -> String {
+    format!("m-{}", identified(requester, request_id))
+}
+
+/// The id of an extension, likewise.
+pub fn extension_id(requester: &str, request_id: &str) -> String {
+    format!("x-{}", identified(requester, request_id))
+}
+
+fn identified(requester: &str, request_id: &str) -> String {
     let digest = Sha256::digest(format!("{requester}\n{request_id}").as_bytes());
-    format!("m-{}", &hex(&digest)[..10])
+    hex(&digest)[..10].to_owned()
 }
 
 /// A namespace that is to move.

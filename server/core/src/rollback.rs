@@ -78,6 +78,7 @@ pub fn rollback(
         force: request.force,
         on_failure: OnFailure::Pause,
         rollback_of: Some(migration.id.clone()),
+        extends: None,
         rule: None,
         // Whoever goes back wants to be back.
         windows: Vec::new(),

@@ -63,6 +63,19 @@ pub fn automatic(mut candidates: Vec<Candidate>, approve_all: bool) -> Vec<Wave>
     waves
 }
 
+/// Waves of what comes behind others: at most 250 namespaces each, what hurts least first. Namespaces with
+/// gateways come last, one a wave, each after an approval.
+pub fn added(mut candidates: Vec<Candidate>) -> Vec<Wave> {
+    candidates.sort();
+    let gateways = candidates.split_off(candidates.partition_point(|one| !one.gateway));
+    let names: Vec<String> = candidates.into_iter().map(|one| one.name).collect();
+    let wave = |names: &[String]| Wave { namespaces: names.to_vec(), approval: false };
+    let mut waves: Vec<Wave> = names.chunks(MOST).map(wave).collect();
+    let approved = |one: Candidate| Wave { namespaces: vec![one.name], approval: true };
+    waves.extend(gateways.into_iter().map(approved));
+    waves
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +119,16 @@ mod tests {
             waves.iter().flat_map(|wave| &wave.namespaces).map(String::as_str).collect();
         assert_eq!(names, ["early", "b", "a", "ingress"]);
         assert_eq!(sizes(&waves), [(1, false), (2, true), (1, true)]);
+    }
+
+    #[test]
+    fn what_comes_behind_needs_no_canary() {
+        let many = (0..260).map(|i| candidate(&format!("n-{i:03}"), i)).collect::<Vec<_>>();
+        let gateway = Candidate { gateway: true, ..candidate("ingress", 1) };
+        let waves = added(many.into_iter().chain([gateway]).collect());
+        assert_eq!(sizes(&waves), [(250, false), (10, false), (1, true)]);
+        assert_eq!((&*waves[0].namespaces[0], &*waves[2].namespaces[0]), ("n-000", "ingress"));
+        assert!(added(Vec::new()).is_empty());
     }
 
     #[test]

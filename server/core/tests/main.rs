@@ -13,6 +13,7 @@ mod cases {
     mod election;
     mod estimate;
     mod eviction;
+    mod extension;
     mod gate;
     mod injection;
     mod limiter;

@@ -101,6 +101,8 @@ pub(crate) enum Answer {
     Removed(String),
     /// A question about a migration's gate was answered.
     Checked(String, Question, Box<Finding>),
+    /// A shard that no migration has was removed, or is looked at again later.
+    Swept(String),
     /// A rollback was made, or is to be tried again.
     Made(String, Option<Box<Live>>),
 }
@@ -190,6 +192,11 @@ impl Answer {
                 if let Some(acting) = acting {
                     acting.gates.answered(id, question, *finding);
                     acting.stirred = true;
+                }
+            }
+            Self::Swept(name) => {
+                if let Some(acting) = acting {
+                    acting.writing.remove(&name);
                 }
             }
             Self::Made(id, live) => {

@@ -86,6 +86,14 @@ impl Records {
         unfinished.all(|object| object.spec.plan_version <= PLAN_VERSION)
     }
 
+    /// Shards that count for no migration.
+    pub(crate) fn strays(&self) -> impl Iterator<Item = &MigrationShard> {
+        self.shards.values().filter(|shard| {
+            let migration = self.migrations.get(&shard.spec.migration);
+            migration.is_none_or(|migration| !store::is_of(shard, migration))
+        })
+    }
+
     /// The shards of a migration, in the order of the plan.
     pub(crate) fn shards_of(&self, id: &str) -> Vec<&MigrationShard> {
         let Some(migration) = self.migrations.get(id) else {

@@ -165,6 +165,22 @@ impl MigrationService for Face {
         Ok(Response::new(proto::SkipMovesResponse { migration }))
     }
 
+    async fn extend_migration(
+        &self,
+        request: Request<proto::ExtendMigrationRequest>,
+    ) -> Answer<proto::ExtendMigrationResponse> {
+        self.installed()?;
+        let request::Extension { id, request, ticket } =
+            request::extend(request.into_inner()).map_err(refused)?;
+        let Some(ticket) = ticket else {
+            let planned = self.control.plan_extension(&id, &request).await.map_err(status)?;
+            return Ok(Response::new(plan::extension(planned)));
+        };
+        let stored = self.control.extend(&id, &request, &ticket, &caller()).await;
+        let migration = Some(migration::migration(&stored.map_err(status)?));
+        Ok(Response::new(proto::ExtendMigrationResponse { migration, ..<_>::default() }))
+    }
+
     async fn rollback_migration(
         &self,
         request: Request<proto::RollbackMigrationRequest>,

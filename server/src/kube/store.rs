@@ -5,8 +5,8 @@
 use crate::failure::Failure;
 use crate::kube::client::FIELD_MANAGER;
 use crate::kube::crd::{
-    FINALIZER, MIGRATION_LABEL, MOVES_PER_SHARD, Migration, MigrationShard, MigrationShardSpec,
-    MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
+    ExtensionRecord, FINALIZER, MIGRATION_LABEL, MOVES_PER_SHARD, Migration, MigrationShard,
+    MigrationShardSpec, MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
 };
 use crate::kube::record;
 use jiff::Timestamp;
@@ -59,6 +59,17 @@ pub struct NewMigration<'a> {
     pub created: Timestamp,
 }
 
+/// What a migration is to take in.
+#[derive(Clone, Copy, Debug)]
+pub struct Extension<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The control record with a note of it.
+    pub control: &'a Control,
+}
+
 impl Store {
     /// Over `client`, whose writes have a deadline.
     pub fn new(client: &Client) -> Self {
@@ -78,7 +89,7 @@ impl Store {
             return self.live(object).await;
         }
         let mut shards = Vec::new();
-        for shard in shards_of(&object, new.plan) {
+        for shard in shards_of(&object, new.plan, 0, None) {
             let made = self.place(&object, &shard).await.map_err(|error| fail(action(), error))?;
             shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(new.id.to_owned()))?);
         }
@@ -113,6 +124,60 @@ impl Store {
             Ok(object) => Ok(Some(Live { object, shards: live.shards.clone() })),
             Err(Error::Api(status)) if status.is_conflict() => Ok(None),
             Err(error) => Err(fail(format!("command migration `{id}`"), error)),
+        }
+    }
+
+    /// Has the migration that was read as `live` take more in: its shards, then the note of it in the
+    /// migration itself, before which they do not count. None: somebody else was faster.
+    pub async fn extend(&self, live: &Live, new: Extension<'_>) -> Result<Option<Live>, Failure> {
+        let Extension { id, plan, control } = new;
+        let name = live.object.name_any();
+        let action = || format!("extend migration `{name}`");
+        let spec = &live.object.spec;
+        let (first, mut shards) = (spec.moves, live.shards.clone());
+        let mut wanted = live.object.clone();
+        for shard in shards_of(&live.object, plan, first, Some(id)) {
+            let made = self.place(&live.object, &shard).await;
+            let made = made.map_err(|error| fail(action(), error))?;
+            shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(name.clone()))?);
+            wanted.spec.shards = wanted.spec.shards.saturating_add(1);
+        }
+        let moves = u32::try_from(plan.entries.len()).unwrap_or(u32::MAX);
+        let (id, plan_hash) = (id.to_owned(), plan.hash());
+        wanted.spec.moves = first.saturating_add(moves);
+        wanted.spec.approval_waves.extend(&plan.approvals);
+        wanted.spec.extensions.push(ExtensionRecord { id: id.clone(), first, moves, plan_hash });
+        // Whoever does not know what an extension is must not act on it.
+        wanted.spec.plan_version = PLAN_VERSION;
+        wanted.spec.control = record::control_record(control);
+        match self.migrations.replace(&name, &post(), &wanted).await {
+            Ok(object) => Ok(Some(Live { object, shards })),
+            Err(Error::Api(status)) if status.is_conflict() => Ok(None),
+            // The reply to our own try was lost, or there was none.
+            Err(error) => match self.read(&name).await? {
+                Some(live) if live.object.spec.extensions.iter().any(|it| it.id == id) => {
+                    Ok(Some(live))
+                }
+                _ => Err(fail(action(), error)),
+            },
+        }
+    }
+
+    /// Removes a shard that no migration has, if that is still so; whether it did.
+    pub async fn sweep(&self, shard: &MigrationShard) -> Result<bool, Error> {
+        let name = shard.name_any();
+        let migration = self.migrations.get_opt(&shard.spec.migration).await?;
+        let Some(found) = self.shards.get_opt(&name).await? else {
+            return Ok(false);
+        };
+        if migration.is_some_and(|migration| is_of(&found, &migration)) {
+            return Ok(false);
+        }
+        self.unlock(&found).await?;
+        match self.shards.delete(&name, &same(&found)).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+            Ok(_) => Ok(true),
         }
     }
 
@@ -153,7 +218,7 @@ impl Store {
         let id = migration.name_any();
         let mine = ListParams::default().labels(&format!("{MIGRATION_LABEL}={id}"));
         for shard in self.shards.list(&mine).await?.items {
-            if is_of(&shard, migration) {
+            if belongs_to(&shard, migration) {
                 self.unlock(&shard).await?;
             }
         }
@@ -194,15 +259,11 @@ impl Store {
             let Some(found) = self.shards.get_opt(&name).await? else {
                 continue;
             };
-            if is_of(&found, migration) && found.spec == shard.spec {
+            if belongs_to(&found, migration) && found.spec == shard.spec {
                 return Ok(Some(found));
             }
             self.unlock(&found).await?;
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: found.uid(), ..Preconditions::default() }),
-                ..DeleteParams::default()
-            };
-            match self.shards.delete(&name, &params).await {
+            match self.shards.delete(&name, &same(&found)).await {
                 Err(Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => return Err(error),
                 Ok(_) => {}
@@ -245,6 +306,7 @@ impl Store {
                 rule: new.plan.rule.as_ref().map(record::rule_record),
                 windows: new.plan.windows.iter().map(ToString::to_string).collect(),
                 gates: record::gate_records(&new.plan.gates),
+                extensions: Vec::new(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),
                 plan_hash: new.plan.hash(),
@@ -276,14 +338,23 @@ impl Store {
     }
 }
 
-fn shards_of(migration: &Migration, plan: &Plan) -> Vec<MigrationShard> {
+/// The shards of a plan whose first move has this position, of an extension where one is named.
+fn shards_of(
+    migration: &Migration,
+    plan: &Plan,
+    position: u32,
+    extension: Option<&str>,
+) -> Vec<MigrationShard> {
     let id = migration.name_any();
+    // What an extension has begun at another position is never taken for this.
+    let prefix = extension.map_or_else(|| id.clone(), |it| format!("{id}-{it}-{position}"));
     let owner: OwnerReference = migration.controller_owner_ref(&()).unwrap_or_default();
     plan.entries
         .chunks(MOVES_PER_SHARD)
         .enumerate()
         .map(|(index, entries)| {
             let first = u32::try_from(index * MOVES_PER_SHARD).unwrap_or(u32::MAX);
+            let first = first.saturating_add(position);
             let moves = entries.iter().map(|entry| PlannedMove {
                 namespace: entry.namespace.clone(),
                 uid: entry.uid.clone(),
@@ -291,8 +362,13 @@ fn shards_of(migration: &Migration, plan: &Plan) -> Vec<MigrationShard> {
                 before: record::label_record(&entry.before),
                 after: record::label_record(&entry.after),
             });
-            let spec = MigrationShardSpec { migration: id.clone(), first, moves: moves.collect() };
-            let mut shard = MigrationShard::new(&format!("{id}-{index}"), spec);
+            let spec = MigrationShardSpec {
+                migration: id.clone(),
+                first,
+                extension: extension.map(str::to_owned),
+                moves: moves.collect(),
+            };
+            let mut shard = MigrationShard::new(&format!("{prefix}-{index}"), spec);
             shard.metadata.labels =
                 Some(BTreeMap::from([(MIGRATION_LABEL.to_owned(), id.clone())]));
             shard.metadata.owner_references = Some(vec![owner.clone()]);
@@ -302,8 +378,22 @@ fn shards_of(migration: &Migration, plan: &Plan) -> Vec<MigrationShard> {
         .collect()
 }
 
-/// Whether a shard is one of this very migration, and not of another that had the same name.
+/// Whether a shard is one of this very migration, and not of another that had the same name, nor of an
+/// extension that was never finished.
 pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
+    let Some(extension) = &shard.spec.extension else {
+        return belongs_to(shard, migration);
+    };
+    let mut finished = migration.spec.extensions.iter();
+    let finished = finished.any(|it| {
+        let positions = it.first..it.first.saturating_add(it.moves);
+        it.id == *extension && positions.contains(&shard.spec.first)
+    });
+    finished && belongs_to(shard, migration)
+}
+
+/// Whether a shard was made for this very migration.
+fn belongs_to(shard: &MigrationShard, migration: &Migration) -> bool {
     let uid = migration.metadata.uid.as_ref();
     shard.spec.migration == migration.name_any()
         && shard.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
@@ -313,6 +403,14 @@ pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
 pub fn range(shard: &MigrationShard) -> Range<usize> {
     let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
     first..first.saturating_add(shard.spec.moves.len())
+}
+
+/// Deletes exactly this shard, and no other of its name.
+fn same(shard: &MigrationShard) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid: shard.uid(), ..Preconditions::default() }),
+        ..DeleteParams::default()
+    }
 }
 
 fn post() -> PostParams {

@@ -13,6 +13,7 @@ mod calendar;
 mod checks;
 mod exchanges;
 mod explorer;
+mod extension;
 mod faults;
 mod gate;
 mod operator;

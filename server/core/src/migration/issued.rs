@@ -47,11 +47,13 @@ pub enum Verb {
     Approve,
     /// Go on whatever the checks after a wave say.
     Accept,
+    /// Take further namespaces in.
+    Extend,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pause,
         Self::Resume,
         Self::Cancel,
@@ -59,6 +61,7 @@ impl Verb {
         Self::Skip,
         Self::Approve,
         Self::Accept,
+        Self::Extend,
     ];
 
     /// Its name.
@@ -71,12 +74,27 @@ impl Verb {
             Self::Skip => "SKIP",
             Self::Approve => "APPROVE",
             Self::Accept => "ACCEPT",
+            Self::Extend => "EXTEND",
         }
     }
 
     /// The one of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verb| verb.as_str() == text)
+    }
+}
+
+impl Issued {
+    fn of(verb: Verb, by: &str, at: Timestamp, named: &[String]) -> Self {
+        Self {
+            verb,
+            by: by.to_owned(),
+            at,
+            wave: None,
+            namespaces: named.iter().take(MOST_NAMES).cloned().collect(),
+            named: u32::try_from(named.len()).unwrap_or(u32::MAX),
+            force: false,
+        }
     }
 }
 
@@ -96,15 +114,17 @@ impl Control {
             Command::Approve(..) => (Verb::Approve, &[][..], Force::No),
             Command::Accept(..) => (Verb::Accept, &[][..], Force::No),
         };
-        self.commands.push(Issued {
-            verb,
-            by: by.to_owned(),
-            at,
-            wave: self.wave_of(before),
-            namespaces: named.iter().take(MOST_NAMES).cloned().collect(),
-            named: u32::try_from(named.len()).unwrap_or(u32::MAX),
-            force: force == Force::Yes,
-        });
+        let (wave, force) = (self.wave_of(before), force == Force::Yes);
+        self.keep(Issued { wave, force, ..Issued::of(verb, by, at, named) });
+    }
+
+    /// Notes that somebody has had these namespaces taken in.
+    pub fn note_extension(&mut self, by: &str, at: Timestamp, namespaces: &[String]) {
+        self.keep(Issued::of(Verb::Extend, by, at, namespaces));
+    }
+
+    fn keep(&mut self, issued: Issued) {
+        self.commands.push(issued);
         let over = self.commands.len().saturating_sub(MOST_COMMANDS);
         self.commands.drain(..over);
     }

@@ -56,16 +56,26 @@ impl Survey<'_> {
         names.filter(has_gateway).cloned().collect()
     }
 
-    /// What a rule finds. One namespace that cannot be moved does not hold thousands back: it is left
-    /// out, and the plan says so.
+    /// What a rule finds.
     pub(super) fn matching(
         &self,
         matching: &Matching,
         approve_all: bool,
     ) -> Result<Found, Refusal> {
+        let found = matching.find(self.cluster, self.source);
+        self.ruled(found, |candidates| wave::automatic(candidates, approve_all))
+    }
+
+    /// What a rule has found, in waves. One namespace that cannot be moved does not hold thousands back:
+    /// it is left out, and the plan says so.
+    pub(super) fn ruled(
+        &self,
+        found: Vec<(&str, &NamespaceMeta, &Namespace)>,
+        waves: impl FnOnce(Vec<Candidate>) -> Vec<Wave>,
+    ) -> Result<Found, Refusal> {
         let (mut made, mut candidates) = (BTreeMap::new(), Vec::new());
         let mut violations = Vec::new();
-        for (name, meta, content) in matching.find(self.cluster, self.source) {
+        for (name, meta, content) in found {
             match self.entry(name) {
                 Ok(entry) => {
                     made.insert(name.to_owned(), entry);
@@ -94,7 +104,7 @@ impl Survey<'_> {
                 let message = format!("namespace `{name}` is left out: {description}");
                 Finding { severity: Severity::Warning, code, object: subject, message }
             });
-        Ok((wave::automatic(candidates, approve_all), made, left_out.collect()))
+        Ok((waves(candidates), made, left_out.collect()))
     }
 }
 

@@ -43,6 +43,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         force: false,
         on_failure: OnFailure::Pause,
         rollback_of: None,
+        extends: None,
         rule: None,
         windows: Vec::new(),
         gates: Vec::new(),

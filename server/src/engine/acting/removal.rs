@@ -8,7 +8,7 @@ use crate::kube::crd::Migration as MigrationObject;
 use crate::kube::store::Store;
 use crate::published::State;
 use jiff::SignedDuration;
-use kube::Error;
+use kube::{Error, ResourceExt};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -38,7 +38,7 @@ impl Acting {
         });
     }
 
-    /// Removes what a creation that never ended left behind.
+    /// Removes what a creation or an extension that never ended left behind.
     pub(super) fn discard(
         &mut self,
         state: &State,
@@ -69,6 +69,24 @@ impl Acting {
                     }
                     Err(error) => read_again(&store, id, &error).await,
                 }
+            });
+        }
+        for shard in records.strays() {
+            let Some(made) = shard.creation_timestamp() else {
+                continue;
+            };
+            let (name, old) = (shard.name_any(), now.duration_since(made.0) > ABANDONED);
+            if !old || !self.writing.insert(name.clone()) {
+                continue;
+            }
+            let (store, shard) = (parts.store.clone(), shard.clone());
+            tasks.spawn(async move {
+                match store.sweep(&shard).await {
+                    Ok(true) => warn!(shard = name, "removed a shard that no migration has"),
+                    Ok(false) => {}
+                    Err(error) => pause_after(&name, &error).await,
+                }
+                Answer::Swept(name)
             });
         }
     }

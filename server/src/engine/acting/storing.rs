@@ -44,7 +44,9 @@ impl Acting {
                 if self.writing.insert(id.clone()) {
                     info!(shard = shard.name_any(), epoch = self.epoch, "taking over");
                     let mut moves = moves_of(shard, migration);
-                    if self.numbers == Numbers::Renewed {
+                    // What was taken in has to be told to those who have been told of later records.
+                    let new = shard.spec.extension.is_some() && shard.status.is_none();
+                    if new || self.numbers == Numbers::Renewed {
                         for (m, number) in moves.iter_mut().zip(self.next_number(migration)..) {
                             m.sequence = number;
                         }

@@ -116,6 +116,7 @@ fn command(issued: &Issued) -> proto::Command {
         Verb::Skip => proto::command::Verb::Skip,
         Verb::Approve => proto::command::Verb::Approve,
         Verb::Accept => proto::command::Verb::Accept,
+        Verb::Extend => proto::command::Verb::Extend,
     };
     proto::Command {
         verb: verb.into(),

@@ -28,6 +28,18 @@ pub(crate) fn rollback(planned: Planned) -> proto::RollbackMigrationResponse {
     }
 }
 
+/// An extension that was only planned.
+pub(crate) fn extension(planned: Planned) -> proto::ExtendMigrationResponse {
+    let header = header(&planned);
+    let Plan { entries, findings, .. } = planned.plan;
+    proto::ExtendMigrationResponse {
+        migration: None,
+        plan: Some(header),
+        findings: findings.into_iter().map(finding).collect(),
+        entries: entries.into_iter().map(entry).collect(),
+    }
+}
+
 /// A rollback that was made, with its plan as stored: workloads are not part of it.
 pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationResponse {
     let migration = migration(stored);
@@ -48,6 +60,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         estimate: None,
         windows: migration.windows.clone(),
         gates: migration.gates.clone(),
+        extends: String::new(),
         hold: None,
     };
     let entries = stored.migration.moves.iter().map(|m| proto::PlanEntry {
@@ -94,6 +107,7 @@ fn header(planned: &Planned) -> proto::PlanHeader {
         }),
         windows: plan.windows.iter().map(ToString::to_string).collect(),
         gates: plan.gates.iter().map(gate::gate).collect(),
+        extends: plan.extends.clone().unwrap_or_default(),
         hold: held.as_ref().map(|held| hold(held, &plan.windows)),
     }
 }

@@ -7,7 +7,7 @@ use revshift_core::command::{Command, Force};
 use revshift_core::gate::Gate;
 use revshift_core::label::Selector;
 use revshift_core::migration::{Approval, OnFailure};
-use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request};
+use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request, extension};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
 use revshift_core::selection::{Matching, Selection};
@@ -27,6 +27,17 @@ pub(crate) struct Creation {
     pub(crate) request: Request,
     /// What identifies it.
     pub(crate) ticket: Ticket,
+}
+
+/// An extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extension {
+    /// The migration that takes something in.
+    pub(crate) id: String,
+    /// What it takes in.
+    pub(crate) request: extension::Request,
+    /// What identifies it; none when it is only to be planned.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// A rollback.
@@ -286,6 +297,18 @@ fn moves(migration_id: &str, namespaces: &[String]) -> Result<String, Refusal> {
     }
     fields.namespaces(namespaces);
     fields.finish().map(|()| id)
+}
+
+/// What is to be taken in.
+pub(crate) fn extend(request: proto::ExtendMigrationRequest) -> Result<Extension, Refusal> {
+    let mut fields = Fields::default();
+    let id = fields.id("id", &request.id);
+    let proto::ExtendMigrationRequest { namespaces, request_id, plan_hash, validate_only, .. } =
+        request;
+    let request = extension::Request { namespaces };
+    fields.0.extend(extension::check_fields(&request));
+    let ticket = (!validate_only).then(|| fields.ticket(&request_id, &plan_hash));
+    fields.finish().map(|()| Extension { id, request, ticket })
 }
 
 /// What is to be rolled back.

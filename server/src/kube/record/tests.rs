@@ -69,6 +69,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
                 soak_ms: 1500,
                 checks: vec!["smoke".to_owned()],
             }],
+            extensions: Vec::new(),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
             plan_hash: "hash".to_owned(),
@@ -88,7 +89,12 @@ fn shard(first: u32, moves: &[Move], status: bool) -> MigrationShard {
         before: label_record(&m.before),
         after: label_record(&m.after),
     });
-    let spec = MigrationShardSpec { migration: "m-1".to_owned(), first, moves: planned.collect() };
+    let spec = MigrationShardSpec {
+        migration: "m-1".to_owned(),
+        first,
+        extension: None,
+        moves: planned.collect(),
+    };
     let mut shard = MigrationShard::new(&format!("m-1-{first}"), spec);
     shard.status = status.then(|| shard_status(7, moves));
     shard
