@@ -57,6 +57,16 @@ impl Headcount {
         Self { endpoints: namespace.ready_endpoints(), pods }
     }
 
+    /// What was counted, by what is counted a little later, before anything was restarted: endpoints of
+    /// pods that had gone just before are told off only then. What is added meanwhile is no measure.
+    #[must_use]
+    pub fn settled(&self, later: &Self) -> Self {
+        let now = |service: &String| later.endpoints.get(service).copied().unwrap_or_default();
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(name, before)| (name.clone(), now(name).min(*before)));
+        Self { endpoints: endpoints.collect(), pods: later.pods.clone() }
+    }
+
     /// The first Service that has fewer ready endpoints than before, and fewer than what was scaled down
     /// meanwhile explains. A Service that is gone misses none.
     pub fn shortfall(&self, namespace: &Namespace) -> Option<Shortfall> {

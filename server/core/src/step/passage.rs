@@ -147,9 +147,13 @@ impl<'a> Step<'a> {
     fn relabelled(&self, scratch: &mut Scratch) -> Next {
         *scratch = Scratch::default();
         let mut next = self.m.enter(MoveState::Restarting, self.facts.wall);
-        if !self.m.relabelled && matches!(self.m.state, MoveState::AwaitingLabel(_)) {
-            // Much may have changed while it waited.
-            next.headcount = Some(Headcount::of(self.namespace));
+        // Nothing of the namespace was touched yet but its label.
+        if !self.m.relabelled {
+            let now = Headcount::of(self.namespace);
+            let before = next.headcount.take();
+            // Much may have changed while it waited for its label; else only what had gone is told off.
+            let before = before.filter(|_| !matches!(self.m.state, MoveState::AwaitingLabel(_)));
+            next.headcount = Some(before.map_or_else(|| now.clone(), |it| it.settled(&now)));
         }
         next.relabelled = true;
         commit(next)

@@ -8,7 +8,7 @@ use revshift_core::diagnosis::Restarted;
 use revshift_core::headcount::{Family, Headcount, Slice};
 use revshift_core::migration::MoveState;
 use revshift_core::problem::Code;
-use revshift_core::step::{Next, STEADY};
+use revshift_core::step::{Next, SETTLE, STEADY};
 use std::time::Duration;
 
 fn slice(story: &mut Story, name: &str, family: Family, ready: u32) {
@@ -48,6 +48,27 @@ fn a_move_remembers_what_was_there_before_its_first_write() {
     slice(&mut story, "web-1", Family::V4, 0);
     assert_eq!(story.commits(), MoveState::Relabeling);
     assert_eq!(story.m().headcount, Some(before));
+}
+
+#[test]
+fn endpoints_of_pods_that_had_just_gone_are_not_missed() {
+    let mut story = Story::new(MoveState::Checking);
+    // The pods of the rollout before are gone, and their endpoints are told off a moment later.
+    slice(&mut story, "web-1", Family::V4, 4);
+    assert_eq!(story.commits(), MoveState::Relabeling);
+    story.relabel();
+    slice(&mut story, "web-1", Family::V4, 2);
+    story.next();
+    story.elapsed += SETTLE;
+    assert_eq!(story.commits(), MoveState::Restarting);
+    assert_eq!(story.m().headcount.clone().unwrap().endpoints, [("web".to_owned(), 2)].into());
+    // What an attempt has cost is missed by the next one all the same.
+    story.edit(|m| m.state = MoveState::Relabeling);
+    slice(&mut story, "web-1", Family::V4, 1);
+    story.next();
+    story.elapsed += SETTLE;
+    assert_eq!(story.commits(), MoveState::Restarting);
+    assert_eq!(story.m().headcount.clone().unwrap().endpoints, [("web".to_owned(), 2)].into());
 }
 
 #[test]
