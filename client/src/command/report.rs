@@ -74,6 +74,7 @@ fn show(context: &mut Context<'_>, report: &Report) -> Result<(), Failure> {
         undoing.next_back().map(|it| it.migration.id.clone())
     };
     context.table(&account::table(moves, undone))?;
+    report::gates(context, migration)?;
     let commands = report::commands(migration, now);
     let commands = commands.into_iter().map(|it| format!("  {it}"));
     let commands: Vec<String> = std::iter::once("commands".to_owned()).chain(commands).collect();

@@ -4,13 +4,8 @@ use revshift_proto::v1 as proto;
 use serde::Serialize;
 
 use crate::{
-    ExitStatus,
-    args::Format,
-    connect,
-    context::Context,
-    failure::Failure,
-    follow::fold,
-    output::{report, wording},
+    ExitStatus, args::Format, connect, context::Context, failure::Failure, follow::fold,
+    output::report,
 };
 
 #[derive(clap::Args, Debug)]
@@ -52,10 +47,7 @@ fn show(
             context.print(&format!("\n{}\n", lines.join("\n")))?;
         }
     }
-    if !migration.gate_results.is_empty() {
-        context.print("\n")?;
-        context.table(&wording::gate::results(migration, now))?;
-    }
+    report::gates(context, migration)?;
     let commands = report::commands(migration, now);
     if !commands.is_empty() {
         context.print(&format!("\ncommands\n  {}\n", commands.join("\n  ")))?;

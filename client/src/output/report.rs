@@ -75,6 +75,19 @@ pub(crate) fn moves(moves: &[proto::Move], now: Timestamp) -> Table {
     table
 }
 
+/// What has come of checks, as a table; nothing where none was made yet.
+pub(crate) fn gates(
+    context: &mut Context<'_>,
+    migration: &proto::Migration,
+) -> Result<(), Failure> {
+    if migration.gate_results.is_empty() {
+        return Ok(());
+    }
+    context.print("\n")?;
+    let now = context.now();
+    context.table(&wording::gate::results(migration, now))
+}
+
 /// What is wrong with moves, one fact a line.
 pub(crate) fn problems<'m>(moves: impl Iterator<Item = &'m proto::Move>) -> Vec<String> {
     let mut lines = Vec::new();
