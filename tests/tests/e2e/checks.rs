@@ -4,6 +4,7 @@ use crate::operator::{applications, migrate, refused, run, serving, states, stor
 use crate::simulated::{self, SimulatedBed};
 use bytes::Bytes;
 use http::StatusCode;
+use jiff::Timestamp;
 use revshift_server::config::Config;
 use revshift_server::prober::{Answer, Web};
 use serde_json::json;
@@ -167,6 +168,30 @@ fn a_value_is_compared_with_what_it_was_before_the_wave() {
         assert!(watched.contains("before the wave nothing was measured"), "{watched}");
         run(&bed, &server, &["resume", &id, "--accept-gates"]).await;
         run(&bed, &server, &["watch", &id]).await;
+    });
+}
+
+#[test]
+fn a_baseline_is_measured_when_the_wave_may_begin() {
+    simulated::in_virtual_time(async {
+        let answering = Answering::default();
+        answering.number("0.02");
+        let config = "checks:\n- name: errors\n  prometheus: {url: 'http://p', query: x, \
+                      atMostAboveBaseline: 0}\n";
+        let bed = bed(&answering, config);
+        applications(&bed, &["a"]).await;
+        let server = serving(&bed).await;
+        let opening = bed.sandbox.now() + Duration::from_hours(3);
+        let closing = opening + Duration::from_hours(1);
+        let time = |at: Timestamp| at.strftime("%H:%M").to_string();
+        let window = format!("daily {}-{} UTC", time(opening), time(closing));
+        let extra = ["--check", "errors", "--window", &window];
+        let id = migrate(&bed, &server, &["a"], &extra).await;
+        sleep(Duration::from_hours(2)).await;
+        assert_eq!(answering.asked.load(Ordering::Relaxed), 0);
+        answering.number("0.05");
+        run(&bed, &server, &["watch", &id]).await;
+        assert_eq!(stored(&bed, &id)["status"]["baselines"][0]["value"], "0.05");
     });
 }
 

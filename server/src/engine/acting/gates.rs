@@ -6,6 +6,7 @@ use crate::engine::Parts;
 use crate::prober::Subject;
 use crate::published::State;
 use jiff::Timestamp;
+use revshift_core::admission;
 use revshift_core::gate::{Baseline, Check, Outcome, Soak, Soaking, Verdict};
 use revshift_core::migration::{DueCheck, Migration, Move};
 use std::borrow::Cow;
@@ -152,7 +153,10 @@ impl Acting {
             if self.gates.found.contains_key(&migration.id) {
                 continue;
             }
-            if let Some((wave, names)) = migration.unmeasured(&measuring) {
+            // What is measured long before a wave tells nothing of the time just before it.
+            let freezes = self.calendar.freezes();
+            let held = admission::hold(migration, &state.waits, freezes, now).is_some();
+            if let Some((wave, names)) = migration.unmeasured(&measuring).filter(|_| !held) {
                 for name in names {
                     self.ask(migration, Question::Before(wave, name), parts, tasks);
                 }
