@@ -8,6 +8,7 @@ pub use web::{Answer, Web, network, nowhere};
 
 use crate::config::{CheckConfig, HttpConfig, Tries};
 use http::{Method, Request};
+use jiff::Timestamp;
 use job::Jobs;
 use kube::Client;
 use revshift_core::gate::{Baseline, Outcome};
@@ -29,6 +30,8 @@ pub struct Subject {
     pub wave: u32,
     /// The run, from 0.
     pub run: u32,
+    /// When what it is about was complete: another time, another question.
+    pub since: Timestamp,
     /// Revision of the plane that is left.
     pub source: String,
     /// Revision of the plane that is moved to.
@@ -99,7 +102,10 @@ impl Prober {
         match (&check.http, &check.prometheus) {
             (Some(http), _) => self.endpoint(http).await,
             (None, Some(prometheus)) => match self.value(prometheus, subject).await {
-                Ok(value) => prometheus::judge(prometheus, value, baseline),
+                Ok(value) => {
+                    let same = |baseline: &&Baseline| baseline.question == check.question();
+                    prometheus::judge(prometheus, value, baseline, baseline.filter(same))
+                }
                 Err(why) => (Outcome::Inconclusive, why),
             },
             (None, None) => (Outcome::Inconclusive, "it does not say what to ask".to_owned()),

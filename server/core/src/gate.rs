@@ -14,6 +14,11 @@ use std::time::Duration;
 /// The longest soak.
 pub const LONGEST_SOAK: Duration = Duration::from_hours(30 * 24);
 
+/// So many checks after waves a plan may want: what comes of each is kept with the migration.
+pub const MOST_CHECKS: usize = 1000;
+/// So many characters of why a check has come to what it has.
+const LONGEST_TEXT: usize = 300;
+
 /// What has to hold after waves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
@@ -41,7 +46,7 @@ pub struct Verdict {
     pub run: u32,
     /// What has come of it.
     pub outcome: Outcome,
-    /// When.
+    /// When it was asked for; never before the last move that it is about.
     pub at: Timestamp,
     /// Why, for people.
     pub message: String,
@@ -61,6 +66,8 @@ pub enum Outcome {
 /// What a check measured before its wave began, to be compared with what it measures after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
+    /// What tells this question from another one that the check may ask later.
+    pub question: String,
     /// What was measured, as a decimal number; none where nothing could be.
     pub value: Option<String>,
     /// When.
@@ -154,8 +161,9 @@ pub fn check_fields(gates: &[Gate]) -> Vec<FieldViolation> {
     violations
 }
 
-/// Gates that stand after waves that a plan of so many waves does not have.
-pub(crate) fn beyond(gates: &[Gate], waves: u32) -> Vec<FieldViolation> {
+/// What is wrong with gates in a plan of so many waves: they stand after waves that it does not have, or
+/// more would come of them than is kept.
+pub(crate) fn check_waves(gates: &[Gate], waves: u32) -> Vec<FieldViolation> {
     let last = gates.iter().map(|gate| gate.waves.last().copied()).enumerate();
     let beyond = last.filter_map(|(index, last)| Some((index, last.filter(|it| *it >= waves)?)));
     let violation = |(index, wave): (usize, u32)| {
@@ -165,5 +173,23 @@ pub(crate) fn beyond(gates: &[Gate], waves: u32) -> Vec<FieldViolation> {
         };
         FieldViolation::new(&format!("spec.gates[{index}].waves"), format!("{wave}: {plan}"))
     };
-    beyond.map(violation).collect()
+    let mut violations: Vec<FieldViolation> = beyond.map(violation).collect();
+    let checks: usize = (0..waves).map(|wave| checks_after(gates, wave).len()).sum();
+    if checks > MOST_CHECKS {
+        let why = format!(
+            "{checks} checks after {waves} waves are more than {MOST_CHECKS}; make fewer waves, or gate \
+             chosen ones"
+        );
+        violations.push(FieldViolation::new("spec.gates", why));
+    }
+    violations
+}
+
+/// A text that is kept with a verdict: long ones are cut.
+pub fn kept(text: &str) -> String {
+    if text.chars().count() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(LONGEST_TEXT).collect();
+    format!("{cut}…")
 }

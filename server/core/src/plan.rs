@@ -222,9 +222,9 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         Selection::Waves(_) => request.rule.clone(),
         Selection::Named(_) => None,
     };
-    let beyond = gate::beyond(&request.gates, u32::try_from(waves.len()).unwrap_or(u32::MAX));
-    if !beyond.is_empty() {
-        return Err(Refusal::InvalidFields(beyond));
+    let wrong = gate::check_waves(&request.gates, u32::try_from(waves.len()).unwrap_or(u32::MAX));
+    if !wrong.is_empty() {
+        return Err(Refusal::InvalidFields(wrong));
     }
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));

@@ -5,6 +5,7 @@ use http::Uri;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// How long an answer may take.
@@ -106,6 +107,13 @@ impl CheckConfig {
     pub fn tries(&self) -> Tries {
         let http = self.http.as_ref().map(|it| it.tries);
         http.or_else(|| Some(self.prometheus.as_ref()?.tries)).unwrap_or_default()
+    }
+
+    /// What tells the question that it asks from another one: of those that measure, where and what.
+    pub fn question(&self) -> String {
+        let asked = self.prometheus.as_ref().map(|it| format!("{}\n{}", it.url, it.query));
+        let digest = Sha256::digest(asked.unwrap_or_default().as_bytes());
+        format!("{digest:x}").chars().take(16).collect()
     }
 
     /// Refuses what makes no sense, by the name of the field.

@@ -48,8 +48,9 @@ impl Control {
             }
             let names: Vec<String> = plan.entries.iter().map(|it| it.namespace.clone()).collect();
             let mut control = stored.migration.control.clone();
-            control.note_extension(&caller.0, self.clock.now(), &names);
-            let extension = Extension { id: &new, plan: &plan, control: &control };
+            let now = self.clock.now();
+            control.note_extension(&caller.0, now, &names);
+            let extension = Extension { id: &new, plan: &plan, control: &control, now };
             if let Some(live) = self.store.extend(&live, extension).await? {
                 return Ok(self.seen(self.stored(&live)?).await);
             }

@@ -264,6 +264,9 @@ impl Records {
                     sealed.is_some_and(|object| object.meta().deletion_timestamp.is_some());
                 if deleted {
                     state.migrations.remove(id);
+                } else {
+                    // What it is told meanwhile counts at once.
+                    self.renew(state, id);
                 }
             }
             Some((_, Err(error))) => {

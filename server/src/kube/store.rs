@@ -9,7 +9,7 @@ use crate::kube::crd::{
     MigrationShardSpec, MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
 };
 use crate::kube::record;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Client, Error, Resource, ResourceExt};
@@ -21,6 +21,9 @@ use std::ops::Range;
 
 /// How often a shard is tried against what another migration left.
 const TRIES: usize = 5;
+
+/// What was begun so long ago is not gone on with; much later it is swept.
+const STALE: SignedDuration = SignedDuration::from_mins(30);
 
 /// Reads and writes stored migrations.
 #[derive(Clone)]
@@ -68,6 +71,15 @@ pub struct Extension<'a> {
     pub plan: &'a Plan,
     /// The control record with a note of it.
     pub control: &'a Control,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Live {
+    /// Whether all its shards are there.
+    pub fn is_whole(&self) -> bool {
+        u32::try_from(self.shards.len()).is_ok_and(|shards| shards == self.object.spec.shards)
+    }
 }
 
 impl Store {
@@ -130,13 +142,14 @@ impl Store {
     /// Has the migration that was read as `live` take more in: its shards, then the note of it in the
     /// migration itself, before which they do not count. None: somebody else was faster.
     pub async fn extend(&self, live: &Live, new: Extension<'_>) -> Result<Option<Live>, Failure> {
-        let Extension { id, plan, control } = new;
+        let Extension { id, plan, control, now } = new;
         let name = live.object.name_any();
         let action = || format!("extend migration `{name}`");
         let spec = &live.object.spec;
         let (first, mut shards) = (spec.moves, live.shards.clone());
         let mut wanted = live.object.clone();
         for shard in shards_of(&live.object, plan, first, Some(id)) {
+            self.renew(&shard, now).await.map_err(|error| fail(action(), error))?;
             let made = self.place(&live.object, &shard).await;
             let made = made.map_err(|error| fail(action(), error))?;
             shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(name.clone()))?);
@@ -160,6 +173,23 @@ impl Store {
                 }
                 _ => Err(fail(action(), error)),
             },
+        }
+    }
+
+    /// Removes what an earlier try has left of a shard, where it is so old that somebody may be about to
+    /// sweep it: what is made anew is safe from that.
+    async fn renew(&self, shard: &MigrationShard, now: Timestamp) -> Result<(), Error> {
+        let Some(found) = self.shards.get_opt(&shard.name_any()).await? else {
+            return Ok(());
+        };
+        let age = found.creation_timestamp().map(|made| now.duration_since(made.0));
+        if age.is_none_or(|age| age < STALE) {
+            return Ok(());
+        }
+        self.unlock(&found).await?;
+        match self.shards.delete(&found.name_any(), &same(&found)).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+            removed => removed.map(|_| ()),
         }
     }
 
@@ -346,8 +376,8 @@ fn shards_of(
     extension: Option<&str>,
 ) -> Vec<MigrationShard> {
     let id = migration.name_any();
-    // What an extension has begun at another position is never taken for this.
-    let prefix = extension.map_or_else(|| id.clone(), |it| format!("{id}-{it}-{position}"));
+    let hash = plan.hash();
+    let prefix = extension.map_or_else(|| id.clone(), |it| prefix(&id, it, position, &hash));
     let owner: OwnerReference = migration.controller_owner_ref(&()).unwrap_or_default();
     plan.entries
         .chunks(MOVES_PER_SHARD)
@@ -384,12 +414,21 @@ pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
     let Some(extension) = &shard.spec.extension else {
         return belongs_to(shard, migration);
     };
+    let (id, name) = (migration.name_any(), shard.name_any());
     let mut finished = migration.spec.extensions.iter();
     let finished = finished.any(|it| {
-        let positions = it.first..it.first.saturating_add(it.moves);
-        it.id == *extension && positions.contains(&shard.spec.first)
+        let own = prefix(&id, &it.id, it.first, &it.plan_hash);
+        let rest = name.strip_prefix(&own);
+        it.id == *extension && rest.is_some_and(|rest| rest.starts_with('-'))
     });
     finished && belongs_to(shard, migration)
+}
+
+/// What the names of an extension's shards begin with. One of another plan, or from another position, has
+/// another name: neither can be taken for the other, nor removed in its place.
+fn prefix(id: &str, extension: &str, position: u32, plan_hash: &str) -> String {
+    let plan = plan_hash.get(..8).unwrap_or(plan_hash);
+    format!("{id}-{extension}-{position}-{plan}")
 }
 
 /// Whether a shard was made for this very migration.

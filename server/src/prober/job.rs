@@ -46,15 +46,21 @@ impl Jobs {
     ) -> Checked {
         let name = name(check, subject);
         let object = format!("Job/{}/{name}", self.home);
-        let made = match serde_json::from_value(job(config, &name, subject)) {
-            Ok(job) => self.make(&job).await,
-            Err(error) => Err(format!("job.spec is no spec of a Job: {error}")),
+        let job = match serde_json::from_value(job(config, &name, subject)) {
+            Ok(job) => job,
+            Err(error) => {
+                let why = format!("{object}: job.spec is no spec of a Job: {error}");
+                return (Outcome::Inconclusive, why);
+            }
         };
-        if let Err(why) = made {
-            return (Outcome::Inconclusive, format!("{object}: {why}"));
-        }
         let deadline = Instant::now() + config.timeout;
-        let ended = timeout_at(deadline, self.end_of(&name)).await;
+        let ended = timeout_at(deadline, async {
+            match self.make(&job).await {
+                Ok(()) => self.end_of(&name).await,
+                Err(why) => (Outcome::Inconclusive, why),
+            }
+        });
+        let ended = ended.await;
         let (outcome, what) = ended.unwrap_or_else(|_| {
             let what = format!("not over after {} s", config.timeout.as_secs());
             (Outcome::Inconclusive, what)
@@ -63,10 +69,16 @@ impl Jobs {
     }
 
     async fn make(&self, job: &Job) -> Result<(), String> {
-        match self.api.create(&PostParams::default(), job).await {
-            Ok(_) => Ok(()),
-            Err(Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(error) => Err(format!("it cannot be made: {error}")),
+        loop {
+            match self.api.create(&PostParams::default(), job).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Api(status)) if status.is_already_exists() => return Ok(()),
+                Err(Error::Api(status)) if status.code < 500 && status.code != 429 => {
+                    return Err(format!("it cannot be made: {}", status.message));
+                }
+                // It is tried again until its time is over.
+                Err(_) => sleep(LOOK).await,
+            }
         }
     }
 
@@ -104,10 +116,10 @@ fn end(job: &Job) -> Option<Checked> {
     })
 }
 
-/// The same for the same run of a check.
+/// The same for the same run of a check on the same namespaces.
 fn name(check: &str, subject: &Subject) -> String {
-    let Subject { migration, wave, run, .. } = subject;
-    let digest = Sha256::digest(format!("{migration}\n{wave}\n{run}\n{check}").as_bytes());
+    let Subject { migration, wave, run, since, .. } = subject;
+    let digest = Sha256::digest(format!("{since}\n{check}").as_bytes());
     let mut name = format!("revshift-{migration}-{wave}-{run}-");
     for byte in digest.iter().take(4) {
         let _ = write!(name, "{byte:02x}");

@@ -83,8 +83,13 @@ fn value_of(data: &Data) -> Result<f64, String> {
     }
 }
 
-/// What a value means by the thresholds of its check.
-pub(super) fn judge(config: &PrometheusConfig, value: f64, baseline: Option<&Baseline>) -> Checked {
+/// What a value means by the thresholds of its check; `comparable` is what was measured by the same query.
+pub(super) fn judge(
+    config: &PrometheusConfig,
+    value: f64,
+    measured: Option<&Baseline>,
+    comparable: Option<&Baseline>,
+) -> Checked {
     if let Some(most) = config.at_most.filter(|most| value > *most) {
         return (Outcome::Fail, format!("it is {value}, and may be at most {most}"));
     }
@@ -95,7 +100,11 @@ pub(super) fn judge(config: &PrometheusConfig, value: f64, baseline: Option<&Bas
     if above.is_none() && below.is_none() {
         return (Outcome::Pass, format!("it is {value}"));
     }
-    let before = match baseline {
+    if measured.is_some() && comparable.is_none() {
+        let why = format!("it is {value}; another query was measured before the wave");
+        return (Outcome::Inconclusive, why);
+    }
+    let before = match comparable {
         Some(Baseline { value: Some(text), .. }) => text.parse::<f64>(),
         Some(Baseline { message, .. }) => {
             let why = format!("it is {value}; before the wave nothing was measured: {message}");

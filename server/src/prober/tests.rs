@@ -41,6 +41,7 @@ fn subject() -> Subject {
         migration: "m-1".to_owned(),
         wave: 2,
         run: 0,
+        since: Timestamp::UNIX_EPOCH,
         source: "1-30".to_owned(),
         target: "1-31".to_owned(),
         namespaces: vec!["a".to_owned(), "b".to_owned()],
@@ -49,8 +50,12 @@ fn subject() -> Subject {
 
 fn baseline(value: Option<&str>) -> Baseline {
     let message = if value.is_none() { "it was down".to_owned() } else { String::new() };
-    Baseline { value: value.map(str::to_owned), at: jiff::Timestamp::UNIX_EPOCH, message }
+    let (question, at) = (check(ERRORS).question(), Timestamp::UNIX_EPOCH);
+    Baseline { question, value: value.map(str::to_owned), at, message }
 }
+
+/// A check that asks one question, whatever its thresholds.
+const ERRORS: &str = "name: e\nprometheus: {url: 'http://p', query: x, atMost: 1}";
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_passes_when_it_answers_with_2xx_at_last() {
@@ -125,6 +130,15 @@ async fn a_value_keeps_to_its_thresholds_or_not() {
         let told = prober(web).check(&check(&config), &subject(), before.as_ref()).await;
         assert_eq!(told, (outcome, message.to_owned()), "{thresholds}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_query_has_measured_is_not_compared() {
+    let config = check("name: e\nprometheus: {url: 'http://p', query: y, atMostAboveBaseline: 9}");
+    let (web, _) = answering(vec![(200, HALF)]);
+    let told = prober(web).check(&config, &subject(), Some(&baseline(Some("0.4")))).await;
+    let why = "it is 0.5; another query was measured before the wave";
+    assert_eq!(told, (Outcome::Inconclusive, why.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! The gate that a migration stands at.
 
-use super::{Migration, Move, MoveState};
+use super::{Migration, Move};
 use crate::gate::{Check, Outcome, Verdict, checks_after};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -32,10 +32,11 @@ impl Migration {
         if self.spec.gates.is_empty() || self.control.cancelled {
             return None;
         }
-        // What came before that wave has held, or the wave could not have begun.
-        let wave = self.moves.last_moved_before(self.wave())?;
-        let open = self.control.accepted.contains_key(&wave) || self.unproven(wave).is_none();
-        (!open).then_some(wave)
+        // A retry may add to a wave that was looked at long ago.
+        let mut over = self.moves.moved_before(self.wave());
+        over.find(|wave| {
+            !self.control.accepted.contains_key(wave) && self.unproven(*wave).is_some()
+        })
     }
 
     /// The check that is to be made now; none while nobody waits for one.
@@ -53,8 +54,8 @@ impl Migration {
         let wave = self.gating()?;
         let check = self.unproven(wave)?;
         let run = self.run_of(wave);
-        let verdict = self.verdicts.get(&(wave, check.clone()))?;
-        (verdict.run >= run).then_some((DueCheck { wave, check, run }, verdict))
+        let verdict = self.verdict(wave, &check).filter(|verdict| verdict.run >= run)?;
+        Some((DueCheck { wave, check, run }, verdict))
     }
 
     /// The run that the checks after a wave are in, from 0.
@@ -64,14 +65,13 @@ impl Migration {
 
     /// What a wave has moved.
     pub fn moved_in(&self, wave: u32) -> impl Iterator<Item = &Move> {
-        let moved = self.moves.iter().filter(move |m| m.wave == wave);
-        moved.filter(|m| matches!(m.state, MoveState::Moved(_)))
+        self.moves.moved_in(wave)
     }
 
     /// When the soak after a wave has begun: once its last move was over, or when it was asked for
     /// again. None where nothing was moved.
     pub fn soak_begun(&self, wave: u32) -> Option<Timestamp> {
-        let last = self.moved_in(wave).map(|m| m.since).max()?;
+        let last = self.moves.last_moved(wave)?;
         let again = self.control.reruns.get(&wave).map(|rerun| rerun.at);
         Some(again.map_or(last, |again| again.max(last)))
     }
@@ -105,8 +105,14 @@ impl Migration {
     /// The first check after a wave that has not passed.
     fn unproven(&self, wave: u32) -> Option<Check> {
         checks_after(&self.spec.gates, wave).into_iter().find(|check| {
-            let verdict = self.verdicts.get(&(wave, check.clone()));
+            let verdict = self.verdict(wave, check);
             verdict.is_none_or(|verdict| verdict.outcome != Outcome::Pass)
         })
+    }
+
+    /// What has come of a check after all that its wave has moved by now; none where more was moved since.
+    fn verdict(&self, wave: u32, check: &Check) -> Option<&Verdict> {
+        let moved = self.moves.last_moved(wave)?;
+        self.verdicts.get(&(wave, check.clone())).filter(|verdict| verdict.at >= moved)
     }
 }

@@ -2,6 +2,7 @@
 //! thousands of namespaces is looked at after every change.
 
 use super::{Move, MoveCounts, MoveState, Skip};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ struct Index {
     begun: usize,
     /// How many moves each wave has.
     waves: BTreeMap<u32, usize>,
-    /// How many moves of each wave have moved their namespaces.
-    moved: BTreeMap<u32, usize>,
+    /// Moves of each wave that have moved their namespaces, by when they had.
+    moved: BTreeMap<u32, BTreeSet<(Timestamp, usize)>>,
     by_namespace: BTreeMap<String, usize>,
     by_number: BTreeSet<(u64, usize)>,
     /// Pending ones by wave.
@@ -116,14 +117,20 @@ impl Moves {
         self.index.pending.keys().next().copied()
     }
 
-    /// The last wave that has moved anything and comes before `wave`; the last of all without one.
-    pub fn last_moved_before(&self, wave: Option<u32>) -> Option<u32> {
-        let moved = &self.index.moved;
-        match wave {
-            Some(wave) => moved.range(..wave).next_back(),
-            None => moved.iter().next_back(),
-        }
-        .map(|(wave, _)| *wave)
+    /// The waves that have moved anything and come before `wave`; all of them without one.
+    pub fn moved_before(&self, wave: Option<u32>) -> impl Iterator<Item = u32> {
+        self.index.moved.range(..wave.unwrap_or(u32::MAX)).map(|(wave, _)| *wave)
+    }
+
+    /// When a wave has moved a namespace last; none where it has moved none.
+    pub fn last_moved(&self, wave: u32) -> Option<Timestamp> {
+        self.index.moved.get(&wave)?.last().map(|(at, _)| *at)
+    }
+
+    /// What a wave has moved.
+    pub fn moved_in(&self, wave: u32) -> impl Iterator<Item = &Move> {
+        let places = self.index.moved.get(&wave).into_iter().flatten();
+        places.filter_map(|(_, place)| self.all.get(*place))
     }
 
     fn at<'a>(&'a self, places: &'a BTreeSet<usize>) -> impl Iterator<Item = (usize, &'a Move)> {
@@ -137,7 +144,7 @@ impl Index {
         self.begun += usize::from(m.attempt > 0);
         *self.waves.entry(m.wave).or_default() += 1;
         if matches!(m.state, MoveState::Moved(_)) {
-            *self.moved.entry(m.wave).or_default() += 1;
+            self.moved.entry(m.wave).or_default().insert((m.since, place));
         }
         self.by_namespace.entry(m.namespace.clone()).or_insert(place);
         self.by_number.insert((m.sequence, place));
@@ -151,9 +158,17 @@ impl Index {
     fn forget(&mut self, place: usize, m: &Move) {
         *self.count(m) -= 1;
         self.begun -= usize::from(m.attempt > 0);
-        take(&mut self.waves, m.wave);
-        if matches!(m.state, MoveState::Moved(_)) {
-            take(&mut self.moved, m.wave);
+        if let Some(count) = self.waves.get_mut(&m.wave) {
+            *count -= 1;
+            if *count == 0 {
+                self.waves.remove(&m.wave);
+            }
+        }
+        if let Some(moved) = self.moved.get_mut(&m.wave) {
+            moved.remove(&(m.since, place));
+            if moved.is_empty() {
+                self.moved.remove(&m.wave);
+            }
         }
         if self.by_namespace.get(&m.namespace) == Some(&place) {
             self.by_namespace.remove(&m.namespace);
@@ -195,16 +210,6 @@ impl Index {
             MoveState::Superseded => Some(&mut self.superseded),
             _ if m.state.is_active() => Some(&mut self.active),
             _ => None,
-        }
-    }
-}
-
-/// Takes one off a count; none that is zero is kept.
-fn take(counts: &mut BTreeMap<u32, usize>, wave: u32) {
-    if let Some(count) = counts.get_mut(&wave) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&wave);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::survey::{Survey, in_waves};
 use super::{Plan, available, findings, kept};
 use crate::cluster::Cluster;
+use crate::gate;
 use crate::migration::Migration;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::selection::{MOST_NAMESPACES, Selection};
@@ -105,6 +106,11 @@ pub fn extension(
     }
     let (mut entries, approvals) = in_waves(waves, made);
     let first = migration.waves();
+    let last = entries.iter().map(|entry| entry.wave).max().unwrap_or_default();
+    let wrong = gate::check_waves(&spec.gates, first.saturating_add(last).saturating_add(1));
+    if !wrong.is_empty() {
+        return Err(Refusal::InvalidFields(wrong));
+    }
     for entry in &mut entries {
         entry.wave = entry.wave.saturating_add(first);
     }

@@ -216,7 +216,8 @@ fn a_wave_begins_once_something_was_measured_before_it() {
     assert_eq!(m.unmeasured(&measuring), Some((0, vec!["errors".to_owned()])));
     assert!(begun(&m, &["errors"]).is_empty());
     // A time at which nothing could be measured is as good: the check itself will tell.
-    let baseline = Baseline { value: None, at: at(1), message: "no answer".to_owned() };
+    let (question, message) = ("q".to_owned(), "no answer".to_owned());
+    let baseline = Baseline { question, value: None, at: at(1), message };
     m.baselines.insert((0, "errors".to_owned()), baseline);
     assert_eq!((m.unmeasured(&measuring), begun(&m, &["errors"])), (None, vec!["a".to_owned()]));
     let mut waiting = migration("m", &["a", "b"]);
@@ -349,6 +350,56 @@ fn a_soak_fails_when_something_is_amiss_for_too_long() {
     world.edit_workload("b", "web", |it| it.available = 2);
     world.pod("b", deployed("web", "bbb", "0", Injected::By(rev(OLD))));
     assert!(matches!(look(&mut soaking, &world, &m, 65), Soak::Failed(_)));
+}
+
+#[test]
+fn what_a_retry_adds_to_a_wave_is_checked_again() {
+    let mut m = migration("m", &["a", "x", "b"]);
+    m.moves.edit(1, |m| m.wave = 0);
+    m.moves.edit(2, |m| m.wave = 1);
+    m.spec.gates = vec![gate(&[], Duration::ZERO, &["smoke"])];
+    let m = with_state(m, "a", MoveState::Moved(Vec::new()));
+    let m = with_state(m, "x", MoveState::Failed(problem()));
+    let m = commanded(&m, &Command::Resume);
+    let m = judged(m, 0, named("smoke"), 0, Outcome::Pass);
+    assert_eq!((due(&m), begun(&m, &[])), (None, vec!["b".to_owned()]));
+    let mut m = with_state(m, "x", MoveState::Moved(Vec::new()));
+    m.moves.edit(1, |m| m.since = at(5));
+    assert_eq!((due(&m), begun(&m, &[])), (Some((0, named("smoke"), 0)), vec![]));
+    // Also when a later wave has passed its own checks meanwhile.
+    let m = with_state(m, "b", MoveState::Moved(Vec::new()));
+    let mut m = judged(m, 1, named("smoke"), 0, Outcome::Pass);
+    assert_eq!((due(&m), state(&m)), (Some((0, named("smoke"), 0)), MigrationState::Running));
+    let message = String::new();
+    let late = Verdict { run: 0, outcome: Outcome::Fail, at: at(5), message };
+    m.verdicts.insert((0, named("smoke")), late);
+    assert_eq!(state(&m), MigrationState::Paused(PauseReason::Gate));
+}
+
+#[test]
+fn more_checks_than_are_kept_are_refused() {
+    let names: Vec<String> = (0..501).map(|i| format!("n-{i}")).collect();
+    let mut world = World::calisti();
+    for name in &names {
+        world.application(name);
+    }
+    let request = revshift_core::plan::Request {
+        gates: vec![gate(&[], HOUR, &["smoke"])],
+        ..super::plan::request(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let refused = revshift_core::plan::plan(&world.cluster, &request).unwrap_err().to_string();
+    assert!(refused.contains("1002 checks after 501 waves are more than 1000"), "{refused}");
+    let few = revshift_core::plan::Request { gates: vec![gate(&[3, 500], HOUR, &[])], ..request };
+    assert!(revshift_core::plan::plan(&world.cluster, &few).is_ok());
+    let beyond = revshift_core::plan::Request { gates: vec![gate(&[501], HOUR, &[])], ..few };
+    let refused = revshift_core::plan::plan(&world.cluster, &beyond).unwrap_err().to_string();
+    assert!(refused.contains("spec.gates[0].waves: 501: the plan has waves 0 to 500"), "{refused}");
+}
+
+#[test]
+fn long_reasons_are_cut() {
+    assert_eq!(gate::kept("short"), "short");
+    assert_eq!(gate::kept(&"ä".repeat(1000)).chars().count(), 301);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use revshift_core::workload::{Obstacle, WorkloadKind};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-fn request(namespaces: &[&str]) -> Request {
+pub(crate) fn request(namespaces: &[&str]) -> Request {
     Request {
         source: OLD.to_owned(),
         target: NEW.to_owned(),

@@ -7,7 +7,7 @@ use crate::prober::Subject;
 use crate::published::State;
 use jiff::Timestamp;
 use revshift_core::admission;
-use revshift_core::gate::{Baseline, Check, Outcome, Soak, Soaking, Verdict};
+use revshift_core::gate::{self, Baseline, Check, Outcome, Soak, Soaking, Verdict};
 use revshift_core::migration::{DueCheck, Migration, Move};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,7 +124,7 @@ impl Gates {
                 Soak::Failed(why) => (Outcome::Fail, why),
             };
         self.soaking.remove(&migration.id);
-        Some(Verdict { run: due.run, outcome, at: now, message })
+        Some(verdict(migration, due, outcome, now, &message))
     }
 }
 
@@ -196,7 +196,8 @@ impl Acting {
         let config = parts.config.borrow().check(name).cloned();
         let subject = subject(migration, &question);
         let baseline = migration.baselines.get(&(subject.wave, name.clone())).cloned();
-        let (prober, clock) = (parts.prober.clone(), parts.clock);
+        let (prober, now) = (parts.prober.clone(), parts.clock.now());
+        let migration = migration.clone();
         tasks.spawn(async move {
             let finding = match &question {
                 Question::After(due) => {
@@ -204,7 +205,7 @@ impl Acting {
                         Some(config) => prober.check(config, &subject, baseline.as_ref()).await,
                         None => (Outcome::Inconclusive, UNKNOWN.to_owned()),
                     };
-                    let verdict = Verdict { run: due.run, outcome, at: clock.now(), message };
+                    let verdict = verdict(&migration, due, outcome, now, &message);
                     tell(&id, due, &verdict);
                     Finding::After(verdict)
                 }
@@ -215,14 +216,29 @@ impl Acting {
                     };
                     let (value, message) = match measured {
                         Ok(value) => (Some(value), String::new()),
-                        Err(why) => (None, why),
+                        Err(why) => (None, gate::kept(&why)),
                     };
-                    Finding::Before(Baseline { value, at: clock.now(), message })
+                    let question = config.map(|config| config.question()).unwrap_or_default();
+                    Finding::Before(Baseline { question, value, at: now, message })
                 }
             };
             Answer::Checked(id, question, Box::new(finding))
         });
     }
+}
+
+/// The verdict on a check that was asked for now. Clocks of leaders differ, and what was moved before it was
+/// asked for is part of it.
+fn verdict(
+    migration: &Migration,
+    due: &DueCheck,
+    outcome: Outcome,
+    now: Timestamp,
+    message: &str,
+) -> Verdict {
+    let moved = migration.moves.last_moved(due.wave);
+    let at = moved.map_or(now, |moved| moved.max(now));
+    Verdict { run: due.run, outcome, at, message: gate::kept(message) }
 }
 
 fn tell(id: &str, due: &DueCheck, verdict: &Verdict) {
@@ -244,6 +260,7 @@ fn subject(migration: &Migration, question: &Question) -> Subject {
     Subject {
         migration: migration.id.clone(),
         wave,
+        since: migration.soak_begun(wave).unwrap_or(migration.spec.created),
         run,
         source: migration.spec.source.to_string(),
         target: migration.spec.target.to_string(),

@@ -1,7 +1,7 @@
 //! The end of stored migrations: those that somebody deletes, and those that were never whole.
 
 use super::storing::pause_after;
-use super::{Acting, Answer};
+use super::{Acting, Answer, PAUSE};
 use crate::engine::Parts;
 use crate::engine::records::Records;
 use crate::kube::crd::Migration as MigrationObject;
@@ -10,6 +10,7 @@ use crate::published::State;
 use jiff::SignedDuration;
 use kube::{Error, ResourceExt};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::warn;
 
 /// An unsealed migration of this age was never finished by whoever began it.
@@ -58,6 +59,18 @@ impl Acting {
             }
             let (store, id, object) = (parts.store.clone(), id.clone(), object.clone());
             tasks.spawn(async move {
+                // This replica may only not have seen all of it yet.
+                match store.read(&id).await {
+                    Ok(Some(live)) if lost && live.is_whole() => {
+                        return Answer::Migration(id, Some(Box::new(live.object)));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        warn!(migration = id, %error, "cannot read whether it is whole");
+                        sleep(PAUSE).await;
+                        return Answer::Migration(id, None);
+                    }
+                }
                 match store.discard(&object).await {
                     Ok(()) => {
                         warn!(

@@ -37,7 +37,9 @@ impl Acting {
                 continue;
             }
             let foreign = records.shards_of(id).into_iter().find(|shard| {
-                shard.status.as_ref().is_none_or(|status| status.epoch != self.epoch)
+                // Those of an extension whose other shards have not all arrived wait for them.
+                store::range(shard).end <= migration.moves.len()
+                    && shard.status.as_ref().is_none_or(|status| status.epoch != self.epoch)
             });
             if let Some(shard) = foreign {
                 adopted = false;
@@ -170,6 +172,10 @@ impl Acting {
             };
             if migration.ended.is_some() {
                 self.let_go(id, object, parts, tasks);
+                continue;
+            }
+            // It has taken more in than has arrived here: how it stands is not known.
+            if usize::try_from(object.spec.moves) != Ok(migration.moves.len()) {
                 continue;
             }
             let migration = &*self.gates.with_findings(migration);

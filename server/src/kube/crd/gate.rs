@@ -63,6 +63,8 @@ pub struct BaselineRecord {
     pub wave: u32,
     /// Name of the check.
     pub check: String,
+    /// What tells this question from another one that the check may ask later.
+    pub question: String,
     /// What was measured, a decimal number; absent where nothing could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,

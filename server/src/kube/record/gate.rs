@@ -83,8 +83,8 @@ pub fn verdict_records(verdicts: &BTreeMap<(u32, Check), Verdict>) -> Vec<Verdic
 
 pub(super) fn baselines(status: Option<&MigrationStatus>) -> BTreeMap<(u32, String), Baseline> {
     let baseline = |record: &BaselineRecord| {
-        let BaselineRecord { wave, check, value, at, message } = record.clone();
-        ((wave, check), Baseline { value, at, message })
+        let BaselineRecord { wave, check, question, value, at, message } = record.clone();
+        ((wave, check), Baseline { question, value, at, message })
     };
     status.into_iter().flat_map(|status| &status.baselines).map(baseline).collect()
 }
@@ -94,6 +94,7 @@ pub fn baseline_records(baselines: &BTreeMap<(u32, String), Baseline>) -> Vec<Ba
     let record = |((wave, check), baseline): (&(u32, String), &Baseline)| BaselineRecord {
         wave: *wave,
         check: check.clone(),
+        question: baseline.question.clone(),
         value: baseline.value.clone(),
         at: baseline.at,
         message: baseline.message.clone(),

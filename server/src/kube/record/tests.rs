@@ -220,10 +220,9 @@ fn what_has_come_of_checks_comes_back() {
         ((0, Check::Named("smoke".to_owned())), verdict(Outcome::Fail)),
         ((1, Check::Named("smoke".to_owned())), verdict(Outcome::Inconclusive)),
     ]);
-    let baseline = |value: Option<&str>, message: &str| Baseline {
-        value: value.map(str::to_owned),
-        at,
-        message: message.to_owned(),
+    let baseline = |value: Option<&str>, message: &str| {
+        let (question, message) = ("q".to_owned(), message.to_owned());
+        Baseline { question, value: value.map(str::to_owned), at, message }
     };
     let baselines = BTreeMap::from([
         ((0, "errors".to_owned()), baseline(Some("0.25"), "")),
