@@ -4,7 +4,7 @@ use crate::operator::{applications, migrate, moves, run, serving, stored};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::migration_service_client::MigrationServiceClient;
-use revshift_sandbox::{Exchange, Verdict};
+use revshift_sandbox::{Exchange, Verdict, WatchFault};
 use revshift_tests::{NEW, Replica};
 use serde_json::Value;
 use std::sync::Arc;
@@ -166,5 +166,43 @@ fn what_was_begun_and_never_finished_is_removed_after_an_hour() {
         // It may be taken in after all.
         let taken = extend(&bed, &server, &id, &hash).await.unwrap().migration.unwrap();
         assert_eq!(taken.moves_total, 2);
+    });
+}
+
+#[test]
+fn a_leader_that_has_not_seen_all_of_it_ends_nothing() {
+    simulated::in_virtual_time(async {
+        let bed = SimulatedBed::new();
+        applications(&bed, &["a", "c"]).await;
+        let server = serving(&bed).await;
+        let id = migrate(&bed, &server, &["a"], &["--soak", "2m"]).await;
+        sleep(Duration::from_mins(1)).await;
+        let hash = extend(&bed, &server, &id, "").await.unwrap().plan.unwrap().plan_hash;
+        // Of migrations it hears, of their shards it does not.
+        bed.sandbox.intercept(|exchange| {
+            if exchange.verb == "watch" && exchange.path.ends_with("/migrationshards") {
+                return Verdict::Watch(WatchFault::Silent(None));
+            }
+            Verdict::Pass
+        });
+        bed.sandbox.drop_watches();
+        sleep(Duration::from_secs(5)).await;
+        extend(&bed, &server, &id, &hash).await.unwrap();
+        sleep(Duration::from_secs(90)).await;
+        // The soak of what it knew is over, and with that all that it knew.
+        let status = stored(&bed, &id)["status"].clone();
+        assert_eq!((&status["state"], &status["ended"]), (&"RUNNING".into(), &false.into()));
+        bed.sandbox.clear_intercept();
+        bed.sandbox.drop_watches();
+        run(&bed, &server, &["watch", &id]).await;
+        assert_eq!(labels(&bed, 0, "c").last().map(String::as_str), Some(NEW));
+        // Whoever follows is told of all that was taken in: its numbers are this leader's.
+        let taken = bed.sandbox.objects(SHARDS);
+        let numbers = taken.iter().map(|shard| shard["status"]["moves"][0]["sequence"].as_u64());
+        assert!(
+            numbers.clone().all(|number| number > Some(1 << 32)),
+            "{:?}",
+            numbers.collect::<Vec<_>>()
+        );
     });
 }
