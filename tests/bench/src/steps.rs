@@ -37,7 +37,7 @@ use revshift_server::kube::crd::{Migration, MigrationShard};
 use revshift_server::kube::lease::{Eligibility, Holder, Leadership};
 use revshift_server::kube::observe;
 use revshift_server::kube::store::Store;
-use revshift_server::kube::watch::{Observed, Records};
+use revshift_server::kube::watch::{Observed, Records, WATCHED};
 use revshift_server::prober::{self, Prober};
 use revshift_server::published::Published;
 use serde::de::DeserializeOwned;
@@ -216,31 +216,31 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
 
 /// Everything that is known at first.
 fn beginning(fixture: &Fixture, shards: Vec<MigrationShard>) -> Result<Vec<Observed>> {
-    let listed = |kind, objects| Observed::Cluster(Change::Listed(kind, objects));
-    Ok(vec![
-        listed(Kind::Namespace, converted::<Namespace>(fixture, PATHS[0], observe::namespace)?),
-        listed(Kind::Pod, converted::<PartialObjectMeta<Pod>>(fixture, PATHS[1], observe::pod)?),
-        listed(
+    let held = [
+        (Kind::Namespace, converted::<Namespace>(fixture, PATHS[0], observe::namespace)?),
+        (Kind::Pod, converted::<PartialObjectMeta<Pod>>(fixture, PATHS[1], observe::pod)?),
+        (
             Kind::Workload(WorkloadKind::Deployment),
             converted::<Deployment>(fixture, PATHS[2], observe::deployment)?,
         ),
-        listed(Kind::Workload(WorkloadKind::StatefulSet), Vec::new()),
-        listed(Kind::Workload(WorkloadKind::DaemonSet), Vec::new()),
-        listed(Kind::Job, Vec::new()),
-        listed(Kind::Slice, Vec::new()),
-        listed(
+        (
             Kind::Injector,
             converted::<MutatingWebhookConfiguration>(fixture, PATHS[3], observe::injectors)?,
         ),
-        listed(
+        (
             Kind::Plane(Source::Calisti),
             converted::<DynamicObject>(fixture, PATHS[4], observe::calisti_plane)?,
         ),
-        listed(Kind::Plane(Source::Sail), Vec::new()),
-        Observed::Definitions(Definitions::Current),
-        Observed::Migrations(Records::Listed(all::<Migration>(fixture, PATHS[5])?)),
-        Observed::Shards(Records::Listed(shards)),
-    ])
+    ];
+    // The engine does nothing before it has heard of every kind.
+    let mut objects = BTreeMap::from(WATCHED.map(|kind| (kind, Vec::new())));
+    objects.extend(held);
+    let listed = |(kind, objects)| Observed::Cluster(Change::Listed(kind, objects));
+    let mut all: Vec<Observed> = objects.into_iter().map(listed).collect();
+    all.push(Observed::Definitions(Definitions::Current));
+    all.push(Observed::Migrations(Records::Listed(self::all::<Migration>(fixture, PATHS[5])?)));
+    all.push(Observed::Shards(Records::Listed(shards)));
+    Ok(all)
 }
 
 /// The changes: by turns the status of a workload that rolls, and one of its pods.
@@ -288,4 +288,21 @@ fn converted<K: kube::Resource + DeserializeOwned>(
 ) -> Result<Vec<(Key, Object)>> {
     let objects: Vec<K> = all(fixture, path)?;
     Ok(objects.iter().map(|object| (observe::key(object), convert(object))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_takes_its_steps() {
+        in_virtual_time(async {
+            let fixture = stopped().await.unwrap();
+            tokio::time::timeout(Duration::from_mins(1), drive(&fixture, 4))
+                .await
+                .unwrap()
+                .unwrap();
+        })
+        .unwrap();
+    }
 }
