@@ -1,7 +1,7 @@
 //! Pods that no change of a template replaces are evicted, one at a time.
 
 use crate::api::MoveState;
-use crate::bed::Bed;
+use crate::bed::{Bed, Power, require};
 use crate::cluster::{
     NEW, OLD, application, create, daemon_set, deployment, edit, expect_injected, held_application,
     injected, injected_by, namespace, pods, ready, stateful_set, until_injected,
@@ -180,6 +180,7 @@ pub(crate) async fn a_restart_that_is_taken_back_becomes_evictions(bed: &dyn Bed
 
 /// Pods that come without a sidecar while the webhook fails open are evicted, singly and once.
 pub(crate) async fn a_straggler_is_evicted(bed: &dyn Bed) -> Result<()> {
+    require(bed, Power::Outages)?;
     let client = bed.client();
     held_application(bed, "strays").await?;
     let session = Session::start(bed).await?;
@@ -200,6 +201,7 @@ pub(crate) async fn a_straggler_is_evicted(bed: &dyn Bed) -> Result<()> {
 
 /// A straggler whose replacement is a straggler too fails the move; a retry restarts it.
 pub(crate) async fn a_second_wrong_injection_fails_the_move(bed: &dyn Bed) -> Result<()> {
+    require(bed, Power::Outages)?;
     let client = bed.client();
     held_application(bed, "astray").await?;
     let session = Session::start(bed).await?;
