@@ -127,7 +127,11 @@ async fn probe(client: &Client) -> Result<bool> {
     let namespaces = Api::<core_v1::Namespace>::all(client.clone());
     let namespace: core_v1::Namespace =
         serde_json::from_value(json!({"metadata": {"name": PROBE}}))?;
-    namespaces.create(&PostParams::default(), &namespace).await.context("a namespace to try")?;
+    // That of a run just before may still be on its way out.
+    until("a namespace to try", PATIENCE, async || {
+        Ok(namespaces.create(&PostParams::default(), &namespace).await?)
+    })
+    .await?;
     let told = fails(client).await;
     namespaces.delete(PROBE, &DeleteParams::background()).await?;
     told
