@@ -186,11 +186,7 @@ impl Store {
         if age.is_none_or(|age| age < STALE) {
             return Ok(());
         }
-        self.unlock(&found).await?;
-        match self.shards.delete(&found.name_any(), &same(&found)).await {
-            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
-            removed => removed.map(|_| ()),
-        }
+        self.remove(&found).await
     }
 
     /// Removes a shard that no migration has, if that is still so; whether it did.
@@ -203,12 +199,7 @@ impl Store {
         if migration.is_some_and(|migration| is_of(&found, &migration)) {
             return Ok(false);
         }
-        self.unlock(&found).await?;
-        match self.shards.delete(&name, &same(&found)).await {
-            Err(Error::Api(status)) if status.is_not_found() => Ok(true),
-            Err(error) => Err(error),
-            Ok(_) => Ok(true),
-        }
+        self.remove(&found).await.map(|()| true)
     }
 
     /// Writes a shard's status, if the shard is still the one decided on.
@@ -292,14 +283,22 @@ impl Store {
             if belongs_to(&found, migration) && found.spec == shard.spec {
                 return Ok(Some(found));
             }
-            self.unlock(&found).await?;
-            match self.shards.delete(&name, &same(&found)).await {
-                Err(Error::Api(status)) if status.is_not_found() => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
-            }
+            self.remove(&found).await?;
         }
         Ok(None)
+    }
+
+    /// Removes exactly this shard, and no other of its name.
+    async fn remove(&self, shard: &MigrationShard) -> Result<(), Error> {
+        self.unlock(shard).await?;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: shard.uid(), ..Preconditions::default() }),
+            ..DeleteParams::default()
+        };
+        match self.shards.delete(&shard.name_any(), &params).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+            removed => removed.map(|_| ()),
+        }
     }
 
     /// Takes the finalizer off a shard.
@@ -442,14 +441,6 @@ fn belongs_to(shard: &MigrationShard, migration: &Migration) -> bool {
 pub fn range(shard: &MigrationShard) -> Range<usize> {
     let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
     first..first.saturating_add(shard.spec.moves.len())
-}
-
-/// Deletes exactly this shard, and no other of its name.
-fn same(shard: &MigrationShard) -> DeleteParams {
-    DeleteParams {
-        preconditions: Some(Preconditions { uid: shard.uid(), ..Preconditions::default() }),
-        ..DeleteParams::default()
-    }
 }
 
 fn post() -> PostParams {

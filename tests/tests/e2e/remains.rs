@@ -1,5 +1,6 @@
 //! What broke off, or was removed in the middle, and is found later.
 
+use crate::operator::applications;
 use crate::simulated::{self, SimulatedBed};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind};
 use revshift_proto::v1 as proto;
@@ -11,18 +12,6 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const REQUEST: &str = "7d3c0a52-6a53-4b35-9d0c-0b6f2f4d8a11";
-
-/// Applications on the old plane, all ready.
-async fn applications(bed: &SimulatedBed, names: &[&str]) {
-    for name in names {
-        bed.sandbox.apply(fixtures::namespace(name, &[("istio.io/rev", OLD)]));
-    }
-    sleep(Duration::from_secs(1)).await;
-    for name in names {
-        bed.sandbox.apply(fixtures::deployment(name, "web", 2));
-    }
-    sleep(Duration::from_secs(10)).await;
-}
 
 async fn create(
     bed: &SimulatedBed,

@@ -1,10 +1,10 @@
 //! Replicas of different versions beside each other.
 
+use crate::operator::applications;
 use crate::simulated::{self, SimulatedBed};
 use revshift_core::plan::PLAN_VERSION;
 use revshift_proto::v1::GetServerRequest;
 use revshift_proto::v1::server_service_client::ServerServiceClient;
-use revshift_sandbox::fixtures;
 use revshift_tests::{Bed, NEW, OLD, Output, Replica};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -104,18 +104,6 @@ fn tell(bed: &SimulatedBed, version: u32) {
     let mut definition = bed.sandbox.object(DEFINITION).unwrap();
     definition["metadata"]["annotations"]["revshift.dev/plan-version"] = version.to_string().into();
     bed.sandbox.apply(definition);
-}
-
-/// Applications on the old plane, all ready.
-async fn applications(bed: &SimulatedBed, names: &[&str]) {
-    for name in names {
-        bed.sandbox.apply(fixtures::namespace(name, &[("istio.io/rev", OLD)]));
-    }
-    sleep(Duration::from_secs(1)).await;
-    for name in names {
-        bed.sandbox.apply(fixtures::deployment(name, "web", 2));
-    }
-    sleep(Duration::from_secs(10)).await;
 }
 
 async fn revshift(bed: &SimulatedBed, at: &dyn Replica, args: &[&str]) -> Output {
