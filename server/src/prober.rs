@@ -102,10 +102,7 @@ impl Prober {
         match (&check.http, &check.prometheus) {
             (Some(http), _) => self.endpoint(http).await,
             (None, Some(prometheus)) => match self.value(prometheus, subject).await {
-                Ok(value) => {
-                    let same = |baseline: &&Baseline| baseline.question == check.question();
-                    prometheus::judge(prometheus, value, baseline, baseline.filter(same))
-                }
+                Ok(value) => prometheus::judge(prometheus, value, &check.question(), baseline),
                 Err(why) => (Outcome::Inconclusive, why),
             },
             (None, None) => (Outcome::Inconclusive, "it does not say what to ask".to_owned()),

@@ -131,11 +131,6 @@ pub fn soak_after(gates: &[Gate], wave: u32) -> Duration {
     after.map(|gate| gate.soak).max().unwrap_or_default()
 }
 
-/// The checks that any of the gates names.
-pub fn named(gates: &[Gate]) -> BTreeSet<&str> {
-    gates.iter().flat_map(|gate| &gate.checks).map(String::as_str).collect()
-}
-
 /// What is malformed in gates, whatever the plan has.
 pub fn check_fields(gates: &[Gate]) -> Vec<FieldViolation> {
     let mut violations = Vec::new();

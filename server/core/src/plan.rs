@@ -194,11 +194,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }
-    let kept: Vec<Violation> =
-        [&source, &target].into_iter().filter_map(|it| kept(cluster, it)).collect();
-    if !kept.is_empty() {
-        return Err(Refusal::Plan(kept));
-    }
+    refuse_kept(cluster, [&source, &target])?;
     let survey = Survey {
         cluster,
         source: &source,
@@ -259,6 +255,12 @@ pub fn available(cluster: &Cluster, name: &str) -> Result<Revision, Refusal> {
         });
     }
     Ok(plane.revision.clone())
+}
+
+/// Refuses planes for which labels may not be written here.
+fn refuse_kept(cluster: &Cluster, planes: [&Revision; 2]) -> Result<(), Refusal> {
+    let kept: Vec<Violation> = planes.into_iter().filter_map(|it| kept(cluster, it)).collect();
+    if kept.is_empty() { Ok(()) } else { Err(Refusal::Plan(kept)) }
 }
 
 /// What forbids to write labels for a plane here: another cluster decides on them.

@@ -54,8 +54,8 @@ impl Prober {
     }
 }
 
-/// The query with what it is about filled in. Names of namespaces and revisions have no characters that
-/// mean anything in a regular expression but the dot, which is quoted where it is to be matched.
+/// The query with what it is about filled in. Names of namespaces mean nothing but themselves in a regular
+/// expression; the dot of a revision also fits any other character there, which does no harm.
 fn expand(query: &str, subject: &Subject) -> String {
     query
         .replace("{{namespaces}}", &subject.namespaces.join("|"))
@@ -83,12 +83,12 @@ fn value_of(data: &Data) -> Result<f64, String> {
     }
 }
 
-/// What a value means by the thresholds of its check; `comparable` is what was measured by the same query.
+/// What a value means by the thresholds of its check; it is compared only with what `question` has measured.
 pub(super) fn judge(
     config: &PrometheusConfig,
     value: f64,
-    measured: Option<&Baseline>,
-    comparable: Option<&Baseline>,
+    question: &str,
+    baseline: Option<&Baseline>,
 ) -> Checked {
     if let Some(most) = config.at_most.filter(|most| value > *most) {
         return (Outcome::Fail, format!("it is {value}, and may be at most {most}"));
@@ -100,11 +100,11 @@ pub(super) fn judge(
     if above.is_none() && below.is_none() {
         return (Outcome::Pass, format!("it is {value}"));
     }
-    if measured.is_some() && comparable.is_none() {
-        let why = format!("it is {value}; another query was measured before the wave");
-        return (Outcome::Inconclusive, why);
-    }
-    let before = match comparable {
+    let before = match baseline {
+        Some(baseline) if baseline.question != question => {
+            let why = format!("it is {value}; another query was measured before the wave");
+            return (Outcome::Inconclusive, why);
+        }
         Some(Baseline { value: Some(text), .. }) => text.parse::<f64>(),
         Some(Baseline { message, .. }) => {
             let why = format!("it is {value}; before the wave nothing was measured: {message}");

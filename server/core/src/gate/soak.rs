@@ -44,7 +44,7 @@ impl Soaking {
     ) -> Soak {
         let before = std::mem::take(&mut self.ailing);
         let mut count = 0_u32;
-        for m in migration.moved_in(wave) {
+        for m in migration.moves.moved_in(wave) {
             count += 1;
             let Some(what) = ailment(cluster, migration, m) else {
                 continue;

@@ -1,6 +1,6 @@
 //! The gate that a migration stands at.
 
-use super::{Migration, Move};
+use super::Migration;
 use crate::gate::{Check, Outcome, Verdict, checks_after};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -59,13 +59,8 @@ impl Migration {
     }
 
     /// The run that the checks after a wave are in, from 0.
-    pub fn run_of(&self, wave: u32) -> u32 {
+    fn run_of(&self, wave: u32) -> u32 {
         self.control.reruns.get(&wave).map_or(0, |rerun| rerun.run)
-    }
-
-    /// What a wave has moved.
-    pub fn moved_in(&self, wave: u32) -> impl Iterator<Item = &Move> {
-        self.moves.moved_in(wave)
     }
 
     /// When the soak after a wave has begun: once its last move was over, or when it was asked for

@@ -1,11 +1,11 @@
 //! Extensions: namespaces that an unfinished migration takes in, in waves behind its last one.
 
 use super::survey::{Survey, in_waves};
-use super::{Plan, available, findings, kept};
+use super::{Plan, available, findings, refuse_kept};
 use crate::cluster::Cluster;
 use crate::gate;
 use crate::migration::Migration;
-use crate::refusal::{FieldViolation, Refusal, Violation};
+use crate::refusal::{FieldViolation, Refusal};
 use crate::selection::{MOST_NAMESPACES, Selection};
 use crate::wave;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,11 +59,7 @@ pub fn extension(
         return Err(refuse("a rollback takes back what was moved, and nothing else"));
     }
     let target = available(cluster, spec.target.as_str())?;
-    let planes = [&spec.source, &target];
-    let kept: Vec<Violation> = planes.into_iter().filter_map(|it| kept(cluster, it)).collect();
-    if !kept.is_empty() {
-        return Err(Refusal::Plan(kept));
-    }
+    refuse_kept(cluster, [&spec.source, &target])?;
     let survey = Survey {
         cluster,
         source: &spec.source,

@@ -254,7 +254,7 @@ fn subject(migration: &Migration, question: &Question) -> Subject {
     };
     let name = |m: &Move| m.namespace.clone();
     let namespaces = match question {
-        Question::After(_) => migration.moved_in(wave).map(name).collect(),
+        Question::After(_) => migration.moves.moved_in(wave).map(name).collect(),
         Question::Before(..) => migration.moves.pending_of(wave).map(|(_, m)| name(m)).collect(),
     };
     Subject {

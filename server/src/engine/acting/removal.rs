@@ -59,9 +59,10 @@ impl Acting {
             }
             let (store, id, object) = (parts.store.clone(), id.clone(), object.clone());
             tasks.spawn(async move {
-                // This replica may only not have seen all of it yet.
-                match store.read(&id).await {
-                    Ok(Some(live)) if lost && live.is_whole() => {
+                // This replica may only not have seen all of a lost one yet.
+                let live = if lost { store.read(&id).await } else { Ok(None) };
+                match live {
+                    Ok(Some(live)) if live.is_whole() => {
                         return Answer::Migration(id, Some(Box::new(live.object)));
                     }
                     Ok(_) => {}
