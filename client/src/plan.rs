@@ -51,6 +51,7 @@ impl Plan {
         ];
         facts.push(format!("failure budget {}", header.failure_budget));
         facts.push(format!("on failure: {}", wording::on_failure(header.on_failure)));
+        facts.push(format!("verification: {}", wording::verification(header.verification)));
         if header.force {
             facts.push("broken pods are deleted by force".to_owned());
         }

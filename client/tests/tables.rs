@@ -25,6 +25,7 @@ fn plane(name: &str, version: &str, ips: [&str; 2], age: i64) -> proto::ControlP
         create_time: Some(ago(age)),
         namespaces: 3,
         pods: 24,
+        connected_proxies: Some(24),
         ..Default::default()
     }
 }
@@ -41,6 +42,7 @@ fn planes() -> Fake {
         status: "Degraded".into(),
         error: "no replica\nis ready".into(),
         tags: vec!["prod".into(), "canary".into()],
+        connected_unknown: "http://a:15014\nis silent".into(),
         ..Default::default()
     };
     Fake::default()
@@ -58,11 +60,12 @@ fn planes() -> Fake {
 async fn planes_are_printed_as_kubectl_prints_them_and_go_on_to_the_right() {
     let server = planes();
     let end = revshift("planes").at(&server).run().await;
-    end.is(Done).said("").printed(r#"
-NAME          MODE     NETWORK    STATUS      MESH EXPANSION   EXPANSION GW IPS                   ERROR                 AGE         REVISION                VERSION   NAMESPACES   PODS
-cp-v113x      ACTIVE   network1   Available   true             ["3.122.28.53","3.122.43.249"]                           87m         cp-v113x.istio-system   1.13.5    3            24
-cp-v115x      ACTIVE   network1   Available   true             ["3.122.31.252","18.195.79.209"]                         3d2h        cp-v115x.istio-system   1.15.3    3            24
-istiod-1-31                       Degraded                                                        no replica is ready   <unknown>   1-31                              0            0
+    let unknown = "who is connected to 1-31 is unknown: http://a:15014 is silent\n";
+    end.is(Done).said(unknown).printed(r#"
+NAME          MODE     NETWORK    STATUS      MESH EXPANSION   EXPANSION GW IPS                   ERROR                 AGE         REVISION                VERSION   NAMESPACES   PODS   CONNECTED
+cp-v113x      ACTIVE   network1   Available   true             ["3.122.28.53","3.122.43.249"]                           87m         cp-v113x.istio-system   1.13.5    3            24     24
+cp-v115x      ACTIVE   network1   Available   true             ["3.122.31.252","18.195.79.209"]                         3d2h        cp-v115x.istio-system   1.15.3    3            24     24
+istiod-1-31                       Degraded                                                        no replica is ready   <unknown>   1-31                              0            0      ?
 "#);
     let tokens: Vec<_> = server
         .requests::<proto::ListControlPlanesRequest>()
@@ -309,6 +312,7 @@ async fn versions_of_client_and_server() {
         budgets: None,
         slowed: String::new(),
         freezes: vec![],
+        istiods: Vec::new(),
         checks: vec!["smoke".into(), "errors".into()],
     };
     let slowed = proto::GetServerResponse { slowed: "2.0 calls".into(), ..answer.clone() };

@@ -1,5 +1,6 @@
 //! The server's command line.
 
+use crate::config;
 use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,9 +42,19 @@ pub struct Args {
         value_parser = lease
     )]
     pub lease_seconds: Duration,
-    /// Configuration: budgets; read again when it changes
+    /// Configuration: budgets, freezes, checks, istiods; read again when it changes
     #[arg(long, env = "REVSHIFT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Monitoring address of an istiod replica, such as 1-31=http://10.0.0.5:15014; may be given several
+    /// times. A plane that is named is asked there and nowhere else
+    #[arg(
+        long = "istiod",
+        env = "REVSHIFT_ISTIODS",
+        value_name = "REVISION=URL",
+        value_delimiter = ',',
+        value_parser = config::istiod
+    )]
+    pub istiods: Vec<(String, String)>,
 }
 
 /// The lease must outlast the margins that are kept for writes in flight.

@@ -4,8 +4,10 @@
 //! refused with the reason in the log, and what was in force stays in force.
 
 mod check;
+mod istiods;
 
-pub use check::{CheckConfig, HttpConfig, JobConfig, PrometheusConfig, Tries};
+pub use check::{CheckConfig, HttpConfig, IstiodConfig, JobConfig, PrometheusConfig, Tries};
+pub use istiods::{Istiods, istiod};
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -33,6 +35,9 @@ pub struct Config {
     pub freezes: Vec<FreezeConfig>,
     /// Checks that gates name.
     pub checks: Vec<CheckConfig>,
+    /// Monitoring address of every istiod replica, such as `http://10.0.0.5:15014`, by revision. A plane
+    /// that is listed is asked there and nowhere else.
+    pub istiods: Istiods,
 }
 
 /// A time in which no migration begins anything, rollbacks excepted.
@@ -94,7 +99,15 @@ impl Config {
             let new = names.insert(&check.name);
             ensure!(new, "checks[{index}].name: `{}` is named twice", check.name);
         }
+        istiods::refuse_nonsense(&config.istiods)?;
         Ok(config)
+    }
+
+    /// The same with further addresses of istiods.
+    #[must_use]
+    pub fn with_istiods(mut self, istiods: &[(String, String)]) -> Self {
+        istiods::add(&mut self.istiods, istiods);
+        self
     }
 
     /// The freezes.
@@ -136,16 +149,20 @@ impl Config {
 pub struct File {
     path: PathBuf,
     text: String,
+    /// Addresses of istiods that the file need not name.
+    istiods: Vec<(String, String)>,
     config: watch::Sender<Config>,
 }
 
 impl File {
-    /// Reads the file for the first time: then it must be usable.
-    pub async fn open(path: &Path) -> Result<Self> {
+    /// Reads the file for the first time: then it must be usable. These addresses of istiods count beside
+    /// those that it names.
+    pub async fn open(path: &Path, istiods: Vec<(String, String)>) -> Result<Self> {
         let text = read(path).await?;
         let config = Config::parse(&text)
             .with_context(|| format!("cannot use the configuration {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), text, config: watch::Sender::new(config) })
+        let config = watch::Sender::new(config.with_istiods(&istiods));
+        Ok(Self { path: path.to_owned(), text, istiods, config })
     }
 
     /// What is in force.
@@ -171,7 +188,7 @@ impl File {
         match Config::parse(&text) {
             Ok(config) => {
                 info!(path = %self.path.display(), ?config, "the configuration has changed");
-                self.config.send_replace(config);
+                self.config.send_replace(config.with_istiods(&self.istiods));
             }
             Err(error) => warn!(
                 path = %self.path.display(),
@@ -240,7 +257,10 @@ mod tests {
                 "freezes:\n- {from: 2026-12-20T00:00:00Z, until: 2026-12-21T00:00:00Z, reason: x}",
                 "until",
             ),
-            ("checks:\n- {name: a}", "checks[0]: needs exactly one of http, prometheus and job"),
+            (
+                "checks:\n- {name: a}",
+                "checks[0]: needs exactly one of http, prometheus, istiod and job",
+            ),
             ("checks:\n- {name: '', http: {url: 'http://x'}}", "checks[0]: name must not be empty"),
             ("checks:\n- {name: a, http: {url: x}}", "`x` must begin with http:// or https://"),
             (
@@ -267,6 +287,10 @@ mod tests {
                 "checks:\n- {name: a, job: {spec: {template: {spec: {containers: [{name: x}]}}}}}",
                 "restartPolicy must be Never or OnFailure",
             ),
+            ("istiods: {1-31: []}", "istiods.1-31 must name an address"),
+            ("istiods: {1-31: [x]}", "istiods.1-31[0]: `x` must begin with http:// or https://"),
+            ("istiods: {1-31: ['http://x?a']}", "must have neither path nor query"),
+            ("istiods: {'': ['http://x']}", "istiods must name a revision"),
             ("- 1", "Config"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
@@ -291,17 +315,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("revshift.yaml");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
-        assert!(File::open(&path).await.is_err());
+        assert!(File::open(&path, Vec::new()).await.is_err());
         write("budgets:\n  pods: 0");
-        assert!(File::open(&path).await.is_err());
+        assert!(File::open(&path, Vec::new()).await.is_err());
         write("budgets:\n  pods: 3");
-        let file = File::open(&path).await.unwrap();
+        let flags = vec![("1-31".to_owned(), "http://x:15014".to_owned())];
+        let file = File::open(&path, flags.clone()).await.unwrap();
         let mut config = file.subscribe();
         let following = tokio::spawn(file.follow());
         write("budgets:\n  pods: lots");
         write("budgets:\n  pods: 5");
         config.changed().await.unwrap();
         assert_eq!(config.borrow_and_update().budgets.pods, Some(5));
+        assert_eq!(config.borrow().istiods["1-31"], ["http://x:15014"]);
         write("nonsense: 1");
         tokio::time::sleep(LOOK * 2).await;
         assert_eq!(config.borrow().budgets.pods, Some(5));

@@ -2,13 +2,15 @@
 //!
 //! Any replica does this; none needs the leader for it.
 
+mod connecting;
 mod extending;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Istiods};
 use crate::failure::Failure;
 use crate::kube::record;
 use crate::kube::store::{self, Live, NewMigration, Store};
+use crate::proxies::Proxies;
 use crate::published::{Published, State, Stored};
 use kube::{Error, ResourceExt};
 use revshift_core::admission;
@@ -37,6 +39,7 @@ const TRIES: usize = 5;
 pub struct Control {
     published: Arc<Published>,
     store: Store,
+    proxies: Proxies,
     config: watch::Receiver<Config>,
     /// revshift's own namespace, which no rule selects.
     home: String,
@@ -76,11 +79,12 @@ impl Control {
     pub fn new(
         published: Arc<Published>,
         store: Store,
+        proxies: Proxies,
         config: watch::Receiver<Config>,
         home: &str,
         clock: Clock,
     ) -> Self {
-        Self { published, store, config, home: home.to_owned(), clock }
+        Self { published, store, proxies, config, home: home.to_owned(), clock }
     }
 
     /// How much may be under way at once when this replica acts.
@@ -96,6 +100,16 @@ impl Control {
     /// The names of the checks that gates may name.
     pub fn checks(&self) -> Vec<String> {
         self.config.borrow().checks.iter().map(|check| check.name.clone()).collect()
+    }
+
+    /// Where istiods are asked, by revision, as far as that is configured.
+    pub fn istiods(&self) -> Istiods {
+        self.config.borrow().istiods.clone()
+    }
+
+    /// Asks istiods who is connected to them.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// What is published.

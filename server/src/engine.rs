@@ -18,6 +18,7 @@ use crate::kube::lease::{Eligibility, Holder, Leadership};
 use crate::kube::store::Store;
 use crate::kube::watch::{Observed, WATCHED};
 use crate::prober::Prober;
+use crate::proxies::Proxies;
 use crate::published::{Published, State};
 use revshift_core::cluster::{Change, Kind};
 use std::collections::BTreeSet;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub announcer: Announcer,
     /// Makes the checks that gates name.
     pub prober: Prober,
+    /// Asks istiods who is connected to them.
+    pub proxies: Proxies,
     /// Stores records; its writes end before the lease does.
     pub store: Store,
     /// The configuration; the leader's is in force.

@@ -7,6 +7,7 @@ pub mod crd;
 mod external;
 pub mod inspect;
 pub mod install;
+pub mod istiods;
 pub mod lease;
 pub mod observe;
 pub mod record;

@@ -11,5 +11,7 @@ pub mod grpc;
 pub mod kube;
 pub mod prober;
 pub mod process;
+pub mod proxies;
 pub mod published;
 pub mod service;
+pub mod web;

@@ -1,17 +1,19 @@
 //! Makes the checks that gates name: asks what the configuration says, and tells what came of it.
 
+mod istiod;
 mod job;
 mod prometheus;
-mod web;
-
-pub use web::{Answer, Web, network, nowhere};
 
 use crate::config::{CheckConfig, HttpConfig, Tries};
+use crate::proxies::Proxies;
+use crate::published::Published;
+use crate::web::Web;
 use http::{Method, Request};
 use jiff::Timestamp;
 use job::Jobs;
 use kube::Client;
 use revshift_core::gate::{Baseline, Outcome};
+use std::sync::Arc;
 use tokio::time::sleep;
 
 /// Makes checks.
@@ -19,6 +21,8 @@ use tokio::time::sleep;
 pub struct Prober {
     web: Web,
     jobs: Jobs,
+    proxies: Proxies,
+    published: Arc<Published>,
 }
 
 /// What a check is about.
@@ -44,9 +48,16 @@ pub struct Subject {
 pub type Result = (Outcome, String);
 
 impl Prober {
-    /// Makes requests by `web`, and Jobs in revshift's own namespace `home`.
-    pub fn new(web: Web, client: Client, home: &str) -> Self {
-        Self { web, jobs: Jobs::new(client, home) }
+    /// Makes requests by `web`, and Jobs in revshift's own namespace `home`; asks istiods by `proxies` for
+    /// the pods that are published.
+    pub fn new(
+        web: Web,
+        client: Client,
+        home: &str,
+        proxies: Proxies,
+        published: Arc<Published>,
+    ) -> Self {
+        Self { web, jobs: Jobs::new(client, home), proxies, published }
     }
 
     /// Makes a check, as often as it may be tried; the last answer counts.
@@ -77,16 +88,21 @@ impl Prober {
         check: &CheckConfig,
         subject: &Subject,
     ) -> std::result::Result<String, String> {
-        let Some(prometheus) = &check.prometheus else {
-            return Err("it measures nothing".to_owned());
-        };
+        let tries = check.tries();
         let mut last = String::new();
-        for attempt in 0..=prometheus.tries.retries {
+        for attempt in 0..=tries.retries {
             if attempt > 0 {
-                sleep(prometheus.tries.interval).await;
+                sleep(tries.interval).await;
             }
-            match self.value(prometheus, subject).await {
-                Ok(value) => return Ok(value.to_string()),
+            let measured = match (&check.prometheus, &check.istiod) {
+                (Some(prometheus), _) => {
+                    self.value(prometheus, subject).await.map(|value| value.to_string())
+                }
+                (None, Some(_)) => self.rejects(subject).await,
+                (None, None) => return Err("it measures nothing".to_owned()),
+            };
+            match measured {
+                Ok(value) => return Ok(value),
                 Err(why) => last = why,
             }
         }
@@ -99,13 +115,16 @@ impl Prober {
         subject: &Subject,
         baseline: Option<&Baseline>,
     ) -> Result {
-        match (&check.http, &check.prometheus) {
-            (Some(http), _) => self.endpoint(http).await,
-            (None, Some(prometheus)) => match self.value(prometheus, subject).await {
+        match (&check.http, &check.prometheus, &check.istiod) {
+            (Some(http), ..) => self.endpoint(http).await,
+            (None, None, Some(istiod)) => {
+                self.served(istiod, subject, &check.question(), baseline).await
+            }
+            (None, Some(prometheus), _) => match self.value(prometheus, subject).await {
                 Ok(value) => prometheus::judge(prometheus, value, &check.question(), baseline),
                 Err(why) => (Outcome::Inconclusive, why),
             },
-            (None, None) => (Outcome::Inconclusive, "it does not say what to ask".to_owned()),
+            (None, None, None) => (Outcome::Inconclusive, "it does not say what to ask".to_owned()),
         }
     }
 

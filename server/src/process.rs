@@ -4,8 +4,8 @@ use crate::args::Args;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::kube::client;
-use crate::prober;
 use crate::service::{self, Options};
+use crate::web;
 use anyhow::{Context, ensure};
 use std::net::SocketAddr;
 use std::{env, fs};
@@ -24,17 +24,18 @@ const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubeconfig, context, listen, namespace, install_crds, lease_seconds, config } = args;
+    let Args { kubeconfig, context, listen, namespace, install_crds, .. } = args;
+    let Args { lease_seconds, config, istiods, .. } = args;
     refuse_open(listen)?;
     let mut helpers = tokio::task::JoinSet::new();
     let config = match config {
         Some(path) => {
-            let file = config::File::open(&path).await?;
+            let file = config::File::open(&path, istiods).await?;
             let config = file.subscribe();
             helpers.spawn(file.follow());
             config
         }
-        None => watch::channel(Config::default()).1,
+        None => watch::channel(Config::default().with_istiods(&istiods)).1,
     };
     let client = client::connect(kubeconfig.as_deref(), context.as_deref()).await?;
     let listener =
@@ -51,7 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         lease: lease_seconds,
         install_crds,
         config,
-        web: prober::network(),
+        web: web::network(),
         clock: Clock::system(),
     };
     let shutdown = CancellationToken::new();

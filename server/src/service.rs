@@ -13,8 +13,10 @@ use crate::kube::client::with_deadlines;
 use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
 use crate::kube::store::Store;
 use crate::kube::{install, watch as watches};
-use crate::prober::{Prober, Web};
+use crate::prober::Prober;
+use crate::proxies::Proxies;
 use crate::published::Published;
+use crate::web::Web;
 use anyhow::Context;
 use futures::Stream;
 use kube::Client;
@@ -96,6 +98,7 @@ where
     let (announcer, telling) = announcer::announcer(plain.clone());
     let mut announcing = JoinSet::new();
     announcing.spawn(telling.run());
+    let proxies = Proxies::new(web.clone(), plain.clone(), config.clone());
     let engine = Engine::new(Parts {
         published: Arc::clone(&published),
         observed,
@@ -104,12 +107,19 @@ where
         eligible: able,
         caller: Caller::new(guarded.clone()),
         announcer,
-        prober: Prober::new(web, plain.clone(), &namespace),
+        prober: Prober::new(
+            web,
+            plain.clone(),
+            &namespace,
+            proxies.clone(),
+            Arc::clone(&published),
+        ),
+        proxies: proxies.clone(),
         store: Store::new(&guarded),
         config: config.clone(),
         clock,
     });
-    let control = Control::new(published, Store::new(&plain), config, &namespace, clock);
+    let control = Control::new(published, Store::new(&plain), proxies, config, &namespace, clock);
 
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();

@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 /// A cluster with the two Calisti planes of the procedure, and a way to start revshift on it.
 ///
 /// Its planes are `cp-v113x` and `cp-v115x` in `istio-system`, both Available. Pods obey the labels
-/// `bed.revshift.dev/fails`, `…/fails-on` and `…/ready-after`.
+/// `bed.revshift.dev/fails`, `…/fails-on`, `…/ready-after` and `…/proxy`.
 pub trait Bed {
     /// A client with every right.
     fn client(&self) -> kube::Client;
@@ -45,6 +45,9 @@ pub enum Power {
     Outages,
     /// The status that the operator of a plane writes is the scenario's to write.
     PlaneStatus,
+    /// Istiods can be asked who is connected to them, and the proxies of pods obey the label
+    /// `bed.revshift.dev/proxy`: `absent` or `rejects`.
+    Istiods,
     /// Argo's Rollouts controller runs, but their definition is not installed.
     Rollouts,
 }

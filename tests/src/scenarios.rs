@@ -2,6 +2,7 @@
 
 mod blockages;
 mod changes;
+mod connections;
 mod control;
 mod crash;
 mod drift;
@@ -138,6 +139,11 @@ scenarios! {
     extends::a_migration_takes_in_what_came_since,
     gates::what_was_moved_soaks_before_anything_later_begins,
     gates::a_job_decides_whether_the_next_wave_begins,
+    connections::a_namespace_counts_as_moved_once_it_is_connected,
+    connections::a_pod_that_is_not_connected_fails_the_move,
+    connections::a_pod_that_rejects_its_configuration_fails_the_move,
+    connections::an_istiod_that_cannot_be_asked_blocks_the_move,
+    connections::istiods_decide_whether_the_next_wave_begins,
     replicas::both_replicas_answer_everything,
     replicas::a_leader_that_stops_hands_over,
     replicas::a_leader_that_is_killed_is_replaced,

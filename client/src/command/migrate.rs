@@ -62,8 +62,37 @@ pub(crate) struct Args {
     /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
     #[arg(long)]
     allow_downtime: bool,
+    /// What a namespace has to show before it counts as moved: injected, or connected to the target's
+    /// istiod with all of its configuration acknowledged
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "injected",
+        value_name = "LEVEL",
+        conflicts_with = "file"
+    )]
+    verify: Verify,
     #[command(flatten)]
     options: Options,
+}
+
+/// What a namespace has to show.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Verify {
+    /// Every pod is injected by the target
+    Injected,
+    /// And connected to it
+    Connected,
+}
+
+impl From<Verify> for proto::Verification {
+    fn from(level: Verify) -> Self {
+        match level {
+            Verify::Injected => Self::Injected,
+            Verify::Connected => Self::Connected,
+        }
+    }
 }
 
 /// What becomes of namespaces that fail.
@@ -127,6 +156,7 @@ impl Args {
                 rule: None,
                 gates: gates(self.soak, self.checks),
                 windows: self.windows,
+                verification: proto::Verification::from(self.verify).into(),
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output::{
-        style::Tone,
+        style::{self, Tone},
         table::{Cell, Row},
         wording,
     },
@@ -30,6 +30,10 @@ impl Args {
             })
             .await?;
         context.list(&planes, "no control planes found")?;
+        for plane in planes.iter().filter(|plane| !plane.connected_unknown.is_empty()) {
+            let why = style::one_line(&plane.connected_unknown);
+            context.say(&format!("who is connected to {} is unknown: {why}", plane.revision));
+        }
         Ok(ExitStatus::Done)
     }
 }
@@ -48,6 +52,7 @@ impl Row for proto::ControlPlane {
         "VERSION",
         "NAMESPACES",
         "PODS",
+        "CONNECTED",
     ];
     const WIDE: &[&str] = &["SOURCE", "TAGS", "NAMESPACE"];
 
@@ -70,6 +75,10 @@ impl Row for proto::ControlPlane {
             Cell::new(&self.version),
             self.namespaces.into(),
             self.pods.into(),
+            match self.connected_proxies {
+                Some(proxies) => proxies.into(),
+                None => Cell::new("?").tone(Tone::Warn),
+            },
         ]
     }
 

@@ -58,6 +58,10 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -
     if !on_failure.is_empty() {
         lines.push(format!("on failure: {on_failure}"));
     }
+    let verification = wording::verification(header.verification);
+    if !verification.is_empty() {
+        lines.push(format!("verification: {verification}"));
+    }
     lines.extend(pace(header));
     if plan.entries.len() > MOST_DETAILED && !detailed {
         lines.push(String::new());

@@ -45,6 +45,7 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Windows", migration.windows.join("; ")),
         ("Gates", wording::gate::gates(migration)),
         ("On failure", wording::on_failure(migration.on_failure)),
+        ("Verification", wording::verification(migration.verification)),
         ("Rolls back", migration.rollback_of.clone()),
         ("Reason", migration.reason.clone()),
         ("Requester", migration.requester.clone()),

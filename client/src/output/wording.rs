@@ -115,6 +115,18 @@ pub(crate) fn on_failure(value: i32) -> String {
     text.to_owned()
 }
 
+/// What namespaces have to show before they count as moved; empty for what all have to.
+pub(crate) fn verification(value: i32) -> String {
+    use proto::Verification::{Connected, Injected, Unspecified};
+    match proto::Verification::try_from(value) {
+        Ok(Unspecified | Injected) => String::new(),
+        Ok(Connected) => {
+            "every pod is connected to the target and takes its configuration".to_owned()
+        }
+        Err(_) => format!("UNKNOWN({value})"),
+    }
+}
+
 pub(crate) fn namespace_state(value: i32) -> (String, Tone) {
     let known = namespace::State::try_from(value).ok();
     let tone = match known {

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod calendar;
 pub mod cluster;
 pub mod command;
+pub mod connection;
 pub mod diagnosis;
 pub mod election;
 pub mod estimate;

@@ -6,6 +6,7 @@ mod issued;
 mod moves;
 mod state;
 mod taken_back;
+mod verification;
 
 pub use cleared::Cleared;
 pub use gating::{DueCheck, Rerun};
@@ -13,6 +14,7 @@ pub use issued::{Issued, MOST_COMMANDS, Verb};
 pub use moves::Moves;
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
+pub use verification::Verification;
 
 use crate::calendar::{Hold, Window};
 use crate::gate::{Baseline, Check, Gate, Verdict};
@@ -77,6 +79,8 @@ pub struct MigrationSpec {
     pub force: bool,
     /// What becomes of failed moves.
     pub on_failure: OnFailure,
+    /// What a namespace has to show before it counts as moved.
+    pub verification: Verification,
     /// The migration that this one rolls back.
     pub rollback_of: Option<String>,
     /// The rule that has found its namespaces; none where they were named.

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::gate::{self, Gate};
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
-use crate::migration::{Leftover, LeftoverReason, Move, OnFailure};
+use crate::migration::{Leftover, LeftoverReason, Move, OnFailure, Verification};
 use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
@@ -29,7 +29,7 @@ use survey::{Survey, in_waves};
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The rules by which a stored plan is executed; part of its hash. A replica that does not know
 /// the version of an unfinished plan does not stand for election.
-pub const PLAN_VERSION: u32 = 5;
+pub const PLAN_VERSION: u32 = 6;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Request {
     pub allow_downtime: bool,
     /// What becomes of failed moves.
     pub on_failure: OnFailure,
+    /// What a namespace has to show before it counts as moved.
+    pub verification: Verification,
     /// When moves may begin; empty: at any time.
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
@@ -91,6 +93,8 @@ pub struct Plan {
     pub force: bool,
     /// What becomes of failed moves.
     pub on_failure: OnFailure,
+    /// What a namespace has to show before it counts as moved.
+    pub verification: Verification,
     /// The migration that it rolls back.
     pub rollback_of: Option<String>,
     /// The migration that takes this in.
@@ -224,7 +228,9 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     }
     let (entries, approvals) = in_waves(waves, made);
     findings.extend(entries.iter().flat_map(self::findings));
-    let Request { rollout_timeout, failure_budget, allow_downtime, on_failure, .. } = *request;
+    let Request {
+        rollout_timeout, failure_budget, allow_downtime, on_failure, verification, ..
+    } = *request;
     Ok(Plan {
         source,
         target,
@@ -233,6 +239,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         allow_downtime,
         force: false,
         on_failure,
+        verification,
         rollback_of: None,
         extends: None,
         rule,
@@ -309,6 +316,9 @@ impl Plan {
             let owner = entry.label_owner.as_deref().unwrap_or_default();
             let Entry { wave, namespace, uid, .. } = entry;
             let _ = writeln!(text, "{wave}\n{namespace}\n{uid}\n{labels}\n{owner}");
+        }
+        if self.verification != Verification::default() {
+            let _ = writeln!(text, "verification {}", self.verification.as_str());
         }
         if let Some(extended) = &self.extends {
             let _ = writeln!(text, "extends {extended}");

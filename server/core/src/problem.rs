@@ -133,6 +133,22 @@ codes! {
     /// The controller of an Argo Rollout has not done the restart that it was asked for.
     RestartPending = "RS3020",
         "look whether the Rollouts controller runs, and at the budgets of its pods, then retry";
+    /// A pod was injected by the target, and is not connected to its istiod.
+    ProxyNotConnected = "RS3101",
+        "read the log of the pod's istio-proxy, look whether it reaches the target's istiod, then retry";
+    /// A pod was injected by the target, and is connected to the source's istiod.
+    ProxyOnSource = "RS3102",
+        "look where the pod's discoveryAddress leads (annotation proxy.istio.io/config), then retry";
+    /// A pod rejects the configuration that the target's istiod has for it.
+    ConfigurationRejected = "RS3103",
+        "mend the Istio resource or the EnvoyFilter that the message tells of, then retry or roll back";
+    /// A pod does not acknowledge the configuration that the target's istiod has for it.
+    ConfigurationPending = "RS3104",
+        "look at the load of the target's istiod and at the log of the pod's istio-proxy, then retry";
+    /// The istiods of the target cannot all be asked who is connected to them.
+    IstiodUnreachable = "RS3105",
+        "name every replica's monitoring address in the server's configuration (istiods), then retry; or \
+         migrate with --verify injected";
     /// The namespace's labels are neither those before nor those after.
     LabelDrift = "RS4001", "find out who changed it; set the label as planned, then retry";
     /// Another unfinished migration locks the namespace.

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::label::InjectionLabels;
-use crate::migration::{Migration, Move, OnFailure};
+use crate::migration::{Migration, Move, OnFailure, Verification};
 use crate::plan::{self, Entry, Place, Plan};
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
@@ -77,6 +77,8 @@ pub fn rollback(
         allow_downtime: migration.spec.allow_downtime,
         force: request.force,
         on_failure: OnFailure::Pause,
+        // What cannot be asked must not stand in the way back.
+        verification: Verification::Injected,
         rollback_of: Some(migration.id.clone()),
         extends: None,
         rule: None,

@@ -4,6 +4,7 @@
 //! announce before it is stored. The same facts give the same step again, and calls are guarded by
 //! the version that was decided on, so a repeated or late call changes nothing.
 
+mod connection;
 mod eviction;
 mod passage;
 mod patience;
@@ -12,9 +13,11 @@ mod verification;
 
 use crate::budget::Room;
 use crate::cluster::{Cluster, Lock};
+use crate::connection::Heard;
 use crate::diagnosis::Inspection;
 use crate::label::{self, InjectionLabels, Labels};
 use crate::migration::{MigrationSpec, Move, MoveState};
+use crate::plane::Revision;
 use crate::problem::Code;
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
@@ -26,6 +29,9 @@ use std::time::Duration;
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// How long a verification that did not hold waits before it looks again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long lies between two questions to an istiod about the same namespace.
+pub const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a pod whose containers have restarted must run on before it counts as verified.
 pub const STEADY: Duration = Duration::from_mins(1);
@@ -82,6 +88,10 @@ pub struct Scratch {
     pub read: Option<Option<String>>,
     /// The reply to the last look.
     pub inspection: Option<Inspection>,
+    /// What istiods last said of the namespace.
+    pub heard: Option<Heard>,
+    /// Since when pods have been seen that are not connected as they should be.
+    pub unconnected_from: Option<Duration>,
     /// What Kubernetes refused for good.
     pub refusal: Option<(Code, String, String)>,
     /// Not before this time may a call be repeated that had no clear reply.
@@ -194,6 +204,13 @@ pub enum Next {
     Commit(Box<Move>),
     /// Make these calls, then step again.
     Calls(Vec<Call>),
+    /// Ask the istiods of planes which pods of the namespace are connected to them, then step again.
+    Ask {
+        /// The plane where they should be.
+        target: Revision,
+        /// The plane where they were, if that is asked, too.
+        source: Option<Revision>,
+    },
     /// Nothing, until a fact changes or this time has come.
     Wait(Option<Duration>),
 }

@@ -9,6 +9,7 @@ mod cases {
     mod calendar;
     mod cluster;
     mod command;
+    mod connection;
     mod diagnosis;
     mod election;
     mod estimate;

@@ -27,6 +27,8 @@ pub struct CheckConfig {
     pub http: Option<HttpConfig>,
     /// A query whose value keeps to thresholds.
     pub prometheus: Option<PrometheusConfig>,
+    /// What the target's istiods say of what was moved.
+    pub istiod: Option<IstiodConfig>,
     /// A Job that completes.
     pub job: Option<JobConfig>,
 }
@@ -59,6 +61,19 @@ pub struct PrometheusConfig {
     pub at_most_above_baseline: Option<f64>,
     /// So much below the value before the wave passes, likewise.
     pub at_most_below_baseline: Option<f64>,
+    /// How often and how patiently it is asked.
+    #[serde(flatten)]
+    pub tries: Tries,
+}
+
+/// The istiods of the target: it passes while they serve every pod that was moved, and pods reject no more
+/// of what they are sent than before the wave.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IstiodConfig {
+    /// So many more rejects than before the wave pass, over all proxies of the plane; none by default.
+    #[serde(default)]
+    pub rejects: u64,
     /// How often and how patiently it is asked.
     #[serde(flatten)]
     pub tries: Tries,
@@ -98,31 +113,35 @@ impl Default for Tries {
 impl CheckConfig {
     /// Whether it measures something before a wave begins, to compare with.
     pub fn measures(&self) -> bool {
-        self.prometheus.as_ref().is_some_and(|it| {
+        let relative = self.prometheus.as_ref().is_some_and(|it| {
             it.at_most_above_baseline.is_some() || it.at_most_below_baseline.is_some()
-        })
+        });
+        relative || self.istiod.is_some()
     }
 
     /// How often and how patiently it is asked.
     pub fn tries(&self) -> Tries {
         let http = self.http.as_ref().map(|it| it.tries);
-        http.or_else(|| Some(self.prometheus.as_ref()?.tries)).unwrap_or_default()
+        let prometheus = self.prometheus.as_ref().map(|it| it.tries);
+        let istiod = self.istiod.as_ref().map(|it| it.tries);
+        http.or(prometheus).or(istiod).unwrap_or_default()
     }
 
     /// What tells the question that it asks from another one: of those that measure, where and what.
     pub fn question(&self) -> String {
         let asked = self.prometheus.as_ref().map(|it| format!("{}\n{}", it.url, it.query));
+        let asked = asked.or_else(|| self.istiod.as_ref().map(|_| "istiod".to_owned()));
         let digest = Sha256::digest(asked.unwrap_or_default().as_bytes());
         format!("{digest:x}").chars().take(16).collect()
     }
 
     /// Refuses what makes no sense, by the name of the field.
     pub(super) fn refuse_nonsense(&self) -> Result<()> {
-        let Self { name, http, prometheus, job } = self;
+        let Self { name, http, prometheus, istiod, job } = self;
         ensure!(!name.trim().is_empty(), "name must not be empty");
-        let ways = [http.is_some(), prometheus.is_some(), job.is_some()];
+        let ways = [http.is_some(), prometheus.is_some(), istiod.is_some(), job.is_some()];
         let ways = ways.into_iter().filter(|it| *it).count();
-        ensure!(ways == 1, "needs exactly one of http, prometheus and job");
+        ensure!(ways == 1, "needs exactly one of http, prometheus, istiod and job");
         if let Some(http) = http {
             refuse_unreachable(&http.url).context("http.url")?;
         }
@@ -156,7 +175,7 @@ impl CheckConfig {
     }
 }
 
-fn refuse_unreachable(url: &str) -> Result<()> {
+pub(super) fn refuse_unreachable(url: &str) -> Result<()> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
     ensure!(

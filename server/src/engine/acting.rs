@@ -24,6 +24,7 @@ use gates::{Finding, Gates, Question};
 use notice::Looked;
 use pace::Pace;
 use revshift_core::cluster::{Change, Kind};
+use revshift_core::connection::Heard;
 use revshift_core::limiter::{Limiter, Slowed};
 use revshift_core::migration::Move;
 use revshift_core::step::{self, Scratch, Withheld};
@@ -93,6 +94,8 @@ type Place = (String, String);
 pub(crate) enum Answer {
     /// A call was made, at this time.
     Call(Place, Duration, Box<Reply>),
+    /// Istiods have told who is connected to them.
+    Heard(Place, Box<Heard>),
     /// A shard was written, or read again after a write whose outcome is unknown.
     Shard(String, Option<Box<MigrationShard>>),
     /// The same for a migration's own object.
@@ -169,6 +172,12 @@ impl Answer {
                         scratch.failing = Some((since, object, message));
                         scratch.back_off = Some(now + pause);
                     }
+                }
+            }
+            // Istiods are not the API server, so this tells nothing of the load of that.
+            Self::Heard(place, heard) => {
+                if let Some(acting) = acting {
+                    acting.answered(&place).heard = Some(*heard);
                 }
             }
             Self::Shard(id, shard) => {

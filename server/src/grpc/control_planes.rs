@@ -6,11 +6,16 @@ use super::convert::request::Fields;
 use super::page::Page;
 use crate::failure::Failure;
 use crate::published::State;
+use futures::future::join_all;
 use revshift_core::attachment::populations;
-use revshift_core::plane::resolve;
+use revshift_core::plane::{Revision, resolve};
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::control_plane_service_server::ControlPlaneService;
+use std::time::Duration;
 use tonic::{Request, Response, Status};
+
+/// How long the istiods of planes may take to tell who is connected to them.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[tonic::async_trait]
 impl ControlPlaneService for Face {
@@ -18,14 +23,33 @@ impl ControlPlaneService for Face {
         &self,
         request: Request<proto::ListControlPlanesRequest>,
     ) -> Result<Response<proto::ListControlPlanesResponse>, Status> {
-        self.read(|state| list(state, request.get_ref()))
+        let mut answer = self.read(|state| list(state, request.get_ref()))?;
+        self.count(&mut answer.get_mut().control_planes).await;
+        Ok(answer)
     }
 
     async fn get_control_plane(
         &self,
         request: Request<proto::GetControlPlaneRequest>,
     ) -> Result<Response<proto::GetControlPlaneResponse>, Status> {
-        self.read(|state| get(state, request.get_ref()))
+        let mut answer = self.read(|state| get(state, request.get_ref()))?;
+        self.count(answer.get_mut().control_plane.as_mut_slice()).await;
+        Ok(answer)
+    }
+}
+
+impl Face {
+    /// Has the istiods of planes asked who is connected to them, all at once.
+    async fn count(&self, planes: &mut [proto::ControlPlane]) {
+        let proxies = self.control.proxies();
+        let counted = planes.iter_mut().map(async |plane| {
+            let told = proxies.recent(&Revision(plane.revision.clone()), PATIENCE).await;
+            match told.incomplete() {
+                None => plane.connected_proxies = u32::try_from(told.proxies.len()).ok(),
+                Some(why) => plane.connected_unknown = why,
+            }
+        });
+        join_all(counted).await;
     }
 }
 

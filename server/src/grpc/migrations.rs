@@ -30,7 +30,8 @@ impl MigrationService for Face {
     ) -> Answer<Self::PlanMigrationStream> {
         self.installed()?;
         let request = request::plan(request.into_inner()).map_err(refused)?;
-        let planned = self.control.plan(&request).map_err(status)?;
+        let mut planned = self.control.plan(&request).map_err(status)?;
+        self.control.ask_ahead(&mut planned).await;
         Ok(Response::new(stream::iter(plan::parts(planned).map(Ok)).boxed()))
     }
 

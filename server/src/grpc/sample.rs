@@ -3,6 +3,7 @@
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
     Control, Ended, Migration, MigrationSpec, MigrationState, Move, MoveState, OnFailure,
+    Verification,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -24,6 +25,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             allow_downtime: false,
             force: false,
             on_failure: OnFailure::Pause,
+            verification: Verification::default(),
             rollback_of: None,
             rule: None,
             windows: Vec::new(),

@@ -21,6 +21,10 @@ fn freeze(freeze: Freeze) -> proto::Freeze {
     proto::Freeze { from: Some(timestamp(from)), to: Some(timestamp(to)), reason }
 }
 
+fn addresses((revision, urls): (String, Vec<String>)) -> proto::IstiodAddresses {
+    proto::IstiodAddresses { revision, urls }
+}
+
 #[tonic::async_trait]
 impl ServerService for Face {
     async fn get_server(
@@ -37,6 +41,7 @@ impl ServerService for Face {
             slowed: state.slowed.as_ref().map(Slowed::tell).unwrap_or_default(),
             checks: self.control.checks(),
             freezes: self.control.freezes().into_iter().map(freeze).collect(),
+            istiods: self.control.istiods().into_iter().map(addresses).collect(),
         }))
     }
 }

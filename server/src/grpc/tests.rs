@@ -4,7 +4,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::kube::store::Store;
+use crate::proxies::Proxies;
 use crate::published::Published;
+use crate::web;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use revshift_core::migration::{Migration, MigrationState, MoveState};
@@ -51,8 +53,15 @@ impl Replica {
         published.update(|state| (state.ready, state.definitions) = (true, Definitions::Current));
         let store = Store::new(&client);
         let config = tokio::sync::watch::channel(crate::config::Config::default()).1;
-        let control =
-            Control::new(Arc::clone(&published), store, config, "revshift-system", Clock::system());
+        let proxies = Proxies::new(web::nowhere(), client, config.clone());
+        let control = Control::new(
+            Arc::clone(&published),
+            store,
+            proxies,
+            config,
+            "revshift-system",
+            Clock::system(),
+        );
         let shutdown = CancellationToken::new();
         let (connections, incoming) = mpsc::unbounded_channel();
         let incoming = UnboundedReceiverStream::new(incoming);

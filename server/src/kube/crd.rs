@@ -75,6 +75,9 @@ pub struct MigrationSpec {
     /// What becomes of failed moves: PAUSE, ROLLBACK_NAMESPACE or ROLLBACK_WAVE.
     #[serde(default = "pause")]
     pub on_failure: String,
+    /// What a namespace has to show before it counts as moved: INJECTED or CONNECTED.
+    #[serde(default = "injected")]
+    pub verification: String,
     /// Name of the migration that this one rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<String>,
@@ -139,6 +142,11 @@ pub struct RuleRecord {
 /// What became of failures before there was a choice.
 fn pause() -> String {
     "PAUSE".to_owned()
+}
+
+/// What had to be shown before there was a choice.
+fn injected() -> String {
+    "INJECTED".to_owned()
 }
 
 /// Commands on a migration.

@@ -15,7 +15,7 @@ use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
     Cleared, Control, Ended, Evictions, Issued, Leftover, LeftoverReason, Migration, MigrationSpec,
-    MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack, Verb,
+    MigrationState, Move, MoveState, OnFailure, Skip, Stage, TakenBack, Verb, Verification,
 };
 use revshift_core::plane::Revision;
 use revshift_core::problem::{Code, Problem};
@@ -93,6 +93,7 @@ fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
         force: spec.force,
         // Of what a newer version does about failures this one does nothing.
         on_failure: OnFailure::parse(&spec.on_failure).unwrap_or_default(),
+        verification: Verification::parse(&spec.verification).unwrap_or_default(),
         rollback_of: spec.rollback_of.clone(),
         rule: spec.rule.as_ref().and_then(rule),
         windows: windows

@@ -331,6 +331,7 @@ impl Store {
                 allow_downtime: new.plan.allow_downtime,
                 force: new.plan.force,
                 on_failure: new.plan.on_failure.as_str().to_owned(),
+                verification: new.plan.verification.as_str().to_owned(),
                 rollback_of: new.plan.rollback_of.clone(),
                 rule: new.plan.rule.as_ref().map(record::rule_record),
                 windows: new.plan.windows.iter().map(ToString::to_string).collect(),

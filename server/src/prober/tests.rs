@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::web::{Answer, network};
 use bytes::Bytes;
 use http::StatusCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +28,16 @@ fn answering(answers: Vec<(u16, &'static str)>) -> (Web, Arc<Mutex<Vec<String>>>
 }
 
 fn prober(web: Web) -> Prober {
-    let config = kube::Config::new(http::Uri::from_static("http://127.0.0.1:1"));
-    Prober::new(web, Client::try_from(config).unwrap(), "revshift-system")
+    prober_with(web, "", Arc::default())
+}
+
+/// One that asks the istiods of a configuration, and knows the pods that are published.
+fn prober_with(web: Web, config: &str, published: Arc<Published>) -> Prober {
+    let client = kube::Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+    let client = Client::try_from(client).unwrap();
+    let config = tokio::sync::watch::channel(Config::parse(config).unwrap()).1;
+    let proxies = Proxies::new(web.clone(), client.clone(), config);
+    Prober::new(web, client, "revshift-system", proxies, published)
 }
 
 fn check(text: &str) -> CheckConfig {
@@ -216,4 +225,94 @@ async fn the_network_is_asked_in_earnest() {
     let (outcome, message) = prober.check(&config(0), &subject(), None).await;
     assert_eq!(outcome, Outcome::Inconclusive);
     assert!(message.contains("Connection refused"), "{message}");
+}
+
+/// What is published of `a`: two pods that the target has injected, and one that it has not.
+fn moved() -> Arc<Published> {
+    use revshift_core::cluster::{Change, Key, Kind, NamespaceMeta, Object};
+    use revshift_core::label::Labels;
+    use revshift_core::plane::Revision;
+    use revshift_core::pod::{Injected, InjectionWish, Make, Pod};
+    let published = Arc::new(Published::default());
+    let key = |namespace: &str, name: &str| Key { namespace: namespace.into(), name: name.into() };
+    let meta = NamespaceMeta {
+        uid: "uid".to_owned(),
+        resource_version: "1".to_owned(),
+        labels: Labels::new(),
+        lock: None,
+        terminating: false,
+        order: 0,
+        skip: false,
+        label_manager: None,
+        label_owner: None,
+    };
+    published.update(|state| {
+        state.cluster.apply(Change::Set(Kind::Namespace, key("", "a"), Object::Namespace(meta)));
+        for (name, revision) in [("web-1", "1-31"), ("web-2", "1-31"), ("job", "1-30")] {
+            let injected = Injected::By(Revision(revision.to_owned()));
+            let wish = InjectionWish::default();
+            let make = Arc::new(Make { owner: None, injected, wish, restart: None });
+            let pod = Pod { name: name.into(), uid: name.into(), make, terminating: false };
+            let pod = Object::Pod(Box::new(pod));
+            state.cluster.apply(Change::Set(Kind::Pod, key("a", name), pod));
+        }
+    });
+    published
+}
+
+#[tokio::test(start_paused = true)]
+async fn istiods_tell_whether_what_was_moved_is_served() {
+    const ISTIODS: &str = "istiods: {1-31: ['http://i:1']}";
+    let check = check("name: i\nistiod: {rejects: 1, retries: 0}");
+    assert!(check.measures());
+    let before = |value: &str| Baseline {
+        question: check.question(),
+        value: Some(value.to_owned()),
+        at: Timestamp::UNIX_EPOCH,
+        message: String::new(),
+    };
+    let synced = r#"{"proxy":"web-1.a","cluster_sent":"1","cluster_acked":"1"}"#;
+    let second = |acked: &str| {
+        let told = format!(r#"{{"proxy":"web-2.a","cluster_sent":"1","cluster_acked":"{acked}"}}"#);
+        format!("[{synced},{told}]")
+    };
+    let rejecting = r#"{"proxy":"web-2.a","resources":{"x.Listener":{"lastError":"no filter"}}}"#;
+    let rejecting = format!("[{synced},{rejecting}]");
+    let metrics = "pilot_info 1\npilot_total_xds_rejects{type=\"lds\"} 5\n";
+    for (syncz, baseline, outcome, word) in [
+        (
+            second("1"),
+            Some(before("4")),
+            Outcome::Pass,
+            "all 2 pods are connected to `1-31`; 1 rejects",
+        ),
+        (second("1"), Some(before("3")), Outcome::Fail, "2 times since before the wave, and may 1"),
+        (second("1"), Some(before("6")), Outcome::Inconclusive, "an istiod has started anew"),
+        (second("1"), None, Outcome::Inconclusive, "rejects were not counted before the wave"),
+        (second("0"), None, Outcome::Fail, "1 of 2 pods (a/web-2) have not acknowledged"),
+        (
+            rejecting,
+            None,
+            Outcome::Fail,
+            "1 of 2 pods (a/web-2) reject what `1-31` has for them: listeners: no filter",
+        ),
+        (
+            format!("[{synced}]"),
+            None,
+            Outcome::Fail,
+            "1 of 2 pods (a/web-2) are not connected to `1-31`",
+        ),
+        (String::new(), None, Outcome::Inconclusive, "cannot be told: http://i:1/debug/syncz"),
+    ] {
+        let answer = syncz.clone();
+        let web = Web::new(move |request| {
+            let syncz = request.uri().path() == "/debug/syncz";
+            let body = if syncz { answer.clone() } else { metrics.to_owned() };
+            async move { Ok(Answer { status: StatusCode::OK, body: Bytes::from(body) }) }
+        });
+        let prober = prober_with(web, ISTIODS, moved());
+        let told = prober.check(&check, &subject(), baseline.as_ref()).await;
+        assert!(told.0 == outcome && told.1.contains(word), "{syncz}: {told:?}");
+        assert_eq!(prober.measure(&check, &subject()).await, Ok("5".to_owned()));
+    }
 }

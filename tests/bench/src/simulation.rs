@@ -13,8 +13,7 @@ use revshift_proto::v1::{GetServerRequest, server_service_client::ServerServiceC
 use revshift_sandbox::{Options, Sandbox, fixtures};
 use revshift_server::clock::Clock;
 use revshift_server::config::{BudgetsConfig, Config};
-use revshift_server::prober;
-use revshift_server::service;
+use revshift_server::{service, web};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -102,7 +101,7 @@ impl Simulation {
             lease: Duration::from_secs(15),
             install_crds: true,
             config: configured,
-            web: prober::nowhere(),
+            web: web::nowhere(),
             clock: Clock::starting_at(self.sandbox.now()),
         };
         let shutdown = CancellationToken::new();

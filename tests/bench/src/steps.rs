@@ -38,8 +38,10 @@ use revshift_server::kube::lease::{Eligibility, Holder, Leadership};
 use revshift_server::kube::observe;
 use revshift_server::kube::store::Store;
 use revshift_server::kube::watch::{Observed, Records, WATCHED};
-use revshift_server::prober::{self, Prober};
+use revshift_server::prober::Prober;
+use revshift_server::proxies::Proxies;
 use revshift_server::published::Published;
+use revshift_server::web;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -183,6 +185,8 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
         std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
     });
     let client = kube::Client::new(silent, "default");
+    let web = web::nowhere();
+    let proxies = Proxies::new(web.clone(), client.clone(), configured.clone());
     let engine = Engine::new(Parts {
         published: Arc::clone(&published),
         observed,
@@ -191,7 +195,14 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
         eligible,
         caller: Caller::new(client.clone()),
         announcer: announcer(client.clone()).0,
-        prober: Prober::new(prober::nowhere(), client.clone(), "revshift-system"),
+        prober: Prober::new(
+            web,
+            client.clone(),
+            "revshift-system",
+            proxies.clone(),
+            Arc::clone(&published),
+        ),
+        proxies,
         store: Store::new(&client),
         config: configured,
         clock: Clock::starting_at(Timestamp::UNIX_EPOCH),

@@ -17,12 +17,14 @@ use crate::watch::Watch;
 
 mod discovery;
 mod encode;
+mod identity;
 mod list;
 mod openapi;
 mod scale;
 mod table;
 
 pub(crate) use encode::{Shape, write};
+pub(crate) use identity::ISTIO_TOKEN;
 pub(crate) use list::{Filter, parse_version};
 pub(crate) use table::Table;
 
@@ -41,6 +43,9 @@ pub(crate) fn handle(cluster: &mut Cluster, request: &Request) -> Reply {
     let Some(route) = Route::parse(&request.path) else {
         return discovery::answer(cluster, request);
     };
+    if let Some(reply) = identity::answer(request, &route) {
+        return reply;
+    }
     let Some(kind) = resolve(cluster, &route) else { return absent(request, &route) };
     if kind.namespaced() != route.namespace.is_some()
         && (route.name.is_some() || request.method != http::Method::GET || !kind.namespaced())

@@ -44,6 +44,7 @@ pub(crate) struct Cluster {
     /// Watches of an older epoch end.
     pub(crate) watch_epoch: u64,
     pub(crate) injectors_down: BTreeSet<String>,
+    pub(crate) istiods_silent: BTreeSet<String>,
     pub(crate) faults: Faults,
     origin: Instant,
 }
@@ -89,6 +90,7 @@ impl Cluster {
             pages: Pages::default(),
             watch_epoch: 0,
             injectors_down: BTreeSet::new(),
+            istiods_silent: BTreeSet::new(),
             faults: Faults::default(),
             origin: Instant::now(),
             options,

@@ -28,6 +28,7 @@ mod listener;
 mod object;
 mod ownership;
 mod patch;
+mod proxies;
 mod quantity;
 mod refusal;
 mod route;

@@ -31,7 +31,8 @@ pub(crate) async fn a_namespace_moves_is_rolled_back_and_moves_again(bed: &dyn B
                 "REVISION",
                 "VERSION",
                 "NAMESPACES",
-                "PODS"
+                "PODS",
+                "CONNECTED"
             ],
         "{header:?}"
     );

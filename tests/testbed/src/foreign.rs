@@ -83,7 +83,7 @@ impl Bed for ForeignCluster {
 
     fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>> {
         async {
-            let replica = self.programs.serve("127.0.0.1:0", config).await?;
+            let replica = self.programs.serve("127.0.0.1:0", config, &[]).await?;
             Ok(Box::new(replica) as Box<dyn Replica>)
         }
         .boxed_local()
@@ -107,6 +107,7 @@ impl Bed for ForeignCluster {
             Power::FailingPods => "its pods do not fail as their labels say",
             Power::Outages => "its istiods are not the harness' to stop",
             Power::PlaneStatus => "the status of its planes is their operator's",
+            Power::Istiods => "its proxies do not fail as their pods' labels say",
             Power::Rollouts => "the definition of Rollouts is not the harness' to install",
         };
         Some(reason.to_owned())

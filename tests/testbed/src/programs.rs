@@ -63,13 +63,20 @@ impl Programs {
         RealReplica::of(process).await
     }
 
-    /// Starts a server as every scenario does, with this configuration, and waits until it serves.
-    pub(crate) async fn serve(&self, address: &str, config: &str) -> Result<RealReplica> {
+    /// Starts a server as every scenario does, with this configuration and these options, and waits until it
+    /// serves.
+    pub(crate) async fn serve(
+        &self,
+        address: &str,
+        config: &str,
+        options: &[String],
+    ) -> Result<RealReplica> {
         let listen = format!("--listen={address}");
         let path = self.run_dir.join(format!("revshift-{}.yaml", self.logs().len()));
         std::fs::write(&path, config).context("cannot write the configuration")?;
         let file = format!("--config={}", path.display());
-        self.launch(&[&SERVE[..], &[&listen, &file]].concat()).await?.ready().await
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        self.launch(&[&SERVE[..], &[&listen, &file], &options].concat()).await?.ready().await
     }
 
     /// Runs a server that is to end by itself.

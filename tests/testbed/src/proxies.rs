@@ -1,6 +1,8 @@
 //! The Envoys of pods that only KWOK plays: one ADS stream for every injected pod whose proxy is
 //! running, to the istiod that injected it, so that `/debug/syncz` and istiod's metrics show who is
-//! connected. They ask for clusters and listeners, acknowledge everything and use nothing of it.
+//! connected. They ask for clusters and listeners, acknowledge everything and use nothing of it; a pod's
+//! label `bed.revshift.dev/proxy` is `absent` where its proxy never connects, or `rejects` where it rejects
+//! its listeners.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +37,12 @@ const TYPES: [&str; 2] = [
     "type.googleapis.com/envoy.config.cluster.v3.Cluster",
     "type.googleapis.com/envoy.config.listener.v3.Listener",
 ];
+
+const LISTENERS: &str = TYPES[1];
+/// How a pod's proxy fares.
+const PROXY: &str = "bed.revshift.dev/proxy";
+/// What a proxy says that rejects its listeners.
+const REJECTION: &str = "Error adding/updating listener(s) 0.0.0.0_8080: unknown filter";
 
 /// The XDS addresses by revision.
 type Istiods = Arc<Mutex<BTreeMap<String, SocketAddr>>>;
@@ -88,11 +96,17 @@ async fn watch(client: Client, istiods: Istiods) {
 struct Proxy {
     istiod: SocketAddr,
     node: proto::Node,
+    /// Whether it rejects its listeners.
+    rejects: bool,
 }
 
 impl Proxy {
     /// The proxy of a pod, unless it has none that runs or its istiod is not of this bed.
     fn of(pod: &core_v1::Pod, istiods: &Istiods) -> Option<Self> {
+        let fares = pod.labels().get(PROXY).map(String::as_str);
+        if fares == Some("absent") {
+            return None;
+        }
         let record = pod.annotations().get("sidecar.istio.io/status")?;
         let record = serde_json::from_str::<serde_json::Value>(record).ok()?;
         let istiod = {
@@ -115,7 +129,8 @@ impl Proxy {
             ("CLUSTER_ID", "Kubernetes"),
             ("ISTIO_VERSION", version),
         ];
-        Some(Self { istiod, node: proto::Node::new(id, &metadata) })
+        let rejects = fares == Some("rejects");
+        Some(Self { istiod, node: proto::Node::new(id, &metadata), rejects })
     }
 
     async fn run(self) {
@@ -149,13 +164,21 @@ impl Proxy {
         let stream = client.streaming(tonic::Request::new(outgoing), path, codec).await?;
         let mut stream = stream.into_inner();
         while let Some(update) = stream.message().await? {
-            let accepted = proto::DiscoveryRequest {
-                version_info: update.version_info,
+            let rejected = self.rejects && update.type_url == LISTENERS;
+            let error_detail = rejected.then(|| proto::Status {
+                code: i32::from(tonic::Code::Internal),
+                message: REJECTION.to_owned(),
+            });
+            // What is rejected leaves a proxy at the version that it had, which is none.
+            let version_info = if rejected { String::new() } else { update.version_info };
+            let answer = proto::DiscoveryRequest {
+                version_info,
                 type_url: update.type_url,
                 response_nonce: update.nonce,
+                error_detail,
                 node: None,
             };
-            requests.unbounded_send(accepted).context("the stream is closed")?;
+            requests.unbounded_send(answer).context("the stream is closed")?;
         }
         Ok(())
     }
@@ -192,6 +215,16 @@ mod proto {
         pub(super) type_url: String,
         #[prost(string, tag = "5")]
         pub(super) response_nonce: String,
+        #[prost(message, optional, tag = "6")]
+        pub(super) error_detail: Option<Status>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Status {
+        #[prost(int32, tag = "1")]
+        pub(super) code: i32,
+        #[prost(string, tag = "2")]
+        pub(super) message: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -105,7 +105,7 @@ fn what_is_under_way_when_its_window_closes_goes_on_and_nothing_else_begins() {
 
 /// Has the bed's servers follow the file, as real ones do.
 async fn configured(bed: &SimulatedBed, path: &Path) {
-    let file = File::open(path).await.unwrap();
+    let file = File::open(path, Vec::new()).await.unwrap();
     let (mut read, config) = (file.subscribe(), bed.config.clone());
     tokio::spawn(file.follow());
     tokio::spawn(async move {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use revshift_server::config::Config;
-use revshift_server::prober::{Answer, Web};
+use revshift_server::web::{Answer, Web};
 use serde_json::json;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -14,8 +14,8 @@ use revshift::{Connector, Io, Settings, Sink};
 use revshift_sandbox::{Options, Sandbox, fixtures};
 use revshift_server::clock::Clock;
 use revshift_server::config::Config;
-use revshift_server::prober::{self, Web};
 use revshift_server::service;
+use revshift_server::web::{Answer, Web};
 use revshift_tests::{Bed, Output, Replica};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -87,6 +87,7 @@ impl SimulatedBed {
         }
         let driven = sandbox.clone();
         let cluster = Task(tokio::spawn(async move { driven.run().await }));
+        let web = istiods(&sandbox);
         Self {
             sandbox,
             network: Network::default(),
@@ -94,7 +95,7 @@ impl SimulatedBed {
             replicas: AtomicU32::new(0),
             lease: Duration::from_secs(15),
             config: watch::Sender::new(Config::default()),
-            web: prober::nowhere(),
+            web,
             _cluster: cluster,
         }
     }
@@ -199,6 +200,16 @@ impl Bed for SimulatedBed {
     fn patience(&self) -> Duration {
         Duration::from_mins(10)
     }
+}
+
+/// The istiods of a sandbox, by the addresses of their pods.
+fn istiods(sandbox: &Sandbox) -> Web {
+    let sandbox = sandbox.clone();
+    Web::new(move |request| {
+        let nobody = || Err("there is no network".to_owned());
+        let answer = sandbox.monitoring(&request).unwrap_or_else(nobody);
+        async move { answer.map(|(status, body)| Answer { status, body: body.into() }) }
+    })
 }
 
 /// A server as a future.

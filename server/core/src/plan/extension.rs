@@ -119,6 +119,7 @@ pub fn extension(
         allow_downtime: spec.allow_downtime,
         force: spec.force,
         on_failure: spec.on_failure,
+        verification: spec.verification,
         rollback_of: None,
         extends: Some(migration.id.clone()),
         rule: None,

@@ -45,7 +45,10 @@ impl<'a> Step<'a> {
         };
         match self.unverified(&goal, look) {
             None => match self.unsteady(&goal, look) {
-                None => self.moved(&goal),
+                None => match self.unconnected(&goal, scratch) {
+                    None => self.moved(&goal),
+                    Some(next) => next,
+                },
                 Some(found) => self.await_steadiness(&goal, found, scratch),
             },
             Some(subject) => {

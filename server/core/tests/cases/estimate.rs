@@ -5,7 +5,7 @@ use revshift_core::budget::Budgets;
 use revshift_core::cluster::{Change, Istiod, Kind, Object};
 use revshift_core::estimate::{Estimate, estimate};
 use revshift_core::label::InjectionLabels;
-use revshift_core::migration::OnFailure;
+use revshift_core::migration::{OnFailure, Verification};
 use revshift_core::plan::{Entry, Method, Plan, PlannedWorkload};
 use revshift_core::workload::WorkloadKind;
 use std::collections::BTreeSet;
@@ -42,6 +42,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         allow_downtime: false,
         force: false,
         on_failure: OnFailure::Pause,
+        verification: Verification::Injected,
         rollback_of: None,
         extends: None,
         rule: None,

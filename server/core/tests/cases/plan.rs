@@ -4,7 +4,7 @@ use super::world::{
     NEW, OLD, World, calisti, deployed, deployment, labels, owned, pod, rev, revisioned, workload,
 };
 use revshift_core::label::InjectionLabels;
-use revshift_core::migration::OnFailure;
+use revshift_core::migration::{OnFailure, Verification};
 use revshift_core::plan::{Method, Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
@@ -27,6 +27,7 @@ pub(crate) fn request(namespaces: &[&str]) -> Request {
         failure_budget: 0,
         allow_downtime: false,
         on_failure: OnFailure::Pause,
+        verification: Verification::Injected,
     }
 }
 

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use revshift_core::budget::Room;
 use revshift_core::cluster::{Change, Kind, Lock, Object};
+use revshift_core::connection::{Connections, Heard, Proxy, Stand};
 use revshift_core::diagnosis::{InspectedPod, Inspection};
-use revshift_core::migration::{Migration, MoveState};
+use revshift_core::migration::{Migration, MoveState, Verification};
 use revshift_core::step::{Call, Facts, Next, Order, Scratch, WITHHELD, Withheld, step};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -95,6 +96,18 @@ impl Engine {
                     }
                 }
             }
+            // Istiods may be out of reach, all or some.
+            Next::Ask { .. } => {
+                let proxies = truth.pods.values().filter(|real| real.ready).map(|real| Proxy {
+                    namespace: NAMESPACE.to_owned(),
+                    pod: real.pod.name.clone(),
+                    stand: Stand::Synced,
+                });
+                let told = if fate.is_multiple_of(4) { Vec::new() } else { proxies.collect() };
+                let missing = told.is_empty().then(|| "no answer".to_owned());
+                let target = Connections::join([told], missing);
+                self.scratch.heard = Some(Heard { at: self.elapsed, target, source: None });
+            }
             Next::Wait(Some(until)) => {
                 self.elapsed = self.elapsed.max(until.min(self.elapsed + Duration::from_secs(3)));
             }
@@ -146,6 +159,10 @@ fn run(schedule: &[u8], workloads: &[(&str, Shape, u32)]) -> Result<(), TestCase
         m.state = MoveState::Checking;
         m.attempt = 1;
     });
+    // Half of the schedules want connections, too.
+    if schedule.len().is_multiple_of(2) {
+        migration.spec.verification = Verification::Connected;
+    }
     migration.spec.allow_downtime = workloads.iter().any(|(.., replicas)| *replicas == 1);
     let mut engine = Engine {
         world: World::calisti(),

@@ -326,6 +326,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             allow_downtime: false,
             force: false,
             on_failure: revshift_core::migration::OnFailure::Pause,
+            verification: revshift_core::migration::Verification::Injected,
             rollback_of: None,
             rule: None,
             windows: Vec::new(),

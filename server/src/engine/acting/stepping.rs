@@ -2,9 +2,11 @@
 
 use super::{Acting, Answer};
 use crate::engine::Parts;
+use crate::proxies::Proxies;
 use crate::published::State;
 use revshift_core::admission::{self, Conditions, Decision};
 use revshift_core::budget::{self, Room};
+use revshift_core::connection::Heard;
 use revshift_core::estimate;
 use revshift_core::migration::{Migration, Move, MoveState};
 use revshift_core::plane::Revision;
@@ -167,6 +169,14 @@ impl Acting {
                     });
                 }
             }
+            (None, Next::Ask { target, source }) => {
+                *self.calls.entry(place.clone()).or_default() += 1;
+                let (proxies, at) = (parts.proxies.clone(), facts.elapsed);
+                tasks.spawn(async move {
+                    let heard = hear(&proxies, &place.1, &target, source, at).await;
+                    Answer::Heard(place, Box::new(heard))
+                });
+            }
             (None, Next::Wait(_) | Next::Commit(_)) => {}
         }
         u32::from(taken)
@@ -188,6 +198,25 @@ impl Acting {
     pub(super) fn is_queued(&self, id: &str, index: usize) -> bool {
         self.queued.get(id).is_some_and(|queued| queued.contains_key(&index))
     }
+}
+
+/// What istiods say of a namespace when they are asked now.
+async fn hear(
+    proxies: &Proxies,
+    namespace: &str,
+    target: &Revision,
+    source: Option<Revision>,
+    at: Duration,
+) -> Heard {
+    let of = async |revision: &Revision| proxies.connections(revision).await.within(namespace);
+    let asked = async {
+        match &source {
+            Some(source) => Some(of(source).await),
+            None => None,
+        }
+    };
+    let (target, source) = tokio::join!(of(target), asked);
+    Heard { at, target, source }
 }
 
 /// Takes a move through every state that it passes without a call: the record to store, if it came

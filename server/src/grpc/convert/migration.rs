@@ -1,5 +1,6 @@
 //! Migrations, moves and their live progress on the wire.
 
+use super::verification::verification;
 use super::{duration, gate, message, timestamp};
 use crate::published::Stored;
 use revshift_core::calendar::{self, Cause, Hold, Window};
@@ -55,6 +56,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         allow_downtime: spec.allow_downtime,
         force: spec.force,
         on_failure: on_failure(spec.on_failure).into(),
+        verification: verification(spec.verification).into(),
         rule: spec.rule.as_ref().map(|rule| proto::Rule {
             label_selector: rule.selector.to_string(),
             exclude: rule.exclude.iter().cloned().collect(),

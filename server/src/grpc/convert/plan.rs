@@ -1,6 +1,7 @@
 //! Plans on the wire.
 
 use super::migration::{hold, leftover, migration, on_failure};
+use super::verification::verification;
 use super::{duration, gate};
 use crate::control::Planned;
 use crate::published::Stored;
@@ -56,6 +57,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         allow_downtime: migration.allow_downtime,
         force: migration.force,
         on_failure: migration.on_failure,
+        verification: migration.verification,
         budgets: None,
         estimate: None,
         windows: migration.windows.clone(),
@@ -93,6 +95,7 @@ fn header(planned: &Planned) -> proto::PlanHeader {
         allow_downtime: plan.allow_downtime,
         force: plan.force,
         on_failure: on_failure(plan.on_failure).into(),
+        verification: verification(plan.verification).into(),
         budgets: Some(proto::Budgets {
             namespaces: budgets.namespaces,
             workloads: budgets.workloads,

@@ -31,6 +31,9 @@ pub(crate) fn plane(
         namespaces: population.namespaces,
         pods: population.pods,
         tags: tags.into_iter().map(str::to_owned).collect(),
+        // Whoever answers has istiods asked.
+        connected_proxies: None,
+        connected_unknown: String::new(),
     }
 }
 

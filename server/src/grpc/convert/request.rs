@@ -1,12 +1,13 @@
 //! Requests, parsed: everything that is wrong with one is found before it is refused.
 
+use super::verification;
 use crate::control::Ticket;
 use pbjson_types as well_known;
 use revshift_core::calendar::Window;
 use revshift_core::command::{Command, Force};
 use revshift_core::gate::Gate;
 use revshift_core::label::Selector;
-use revshift_core::migration::{Approval, OnFailure};
+use revshift_core::migration::{Approval, OnFailure, Verification};
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request, extension};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
@@ -106,6 +107,7 @@ impl Fields {
                 failure_budget: 0,
                 allow_downtime: false,
                 on_failure: OnFailure::Pause,
+                verification: Verification::default(),
                 windows: Vec::new(),
                 gates: Vec::new(),
             };
@@ -113,6 +115,10 @@ impl Fields {
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
         let proto::MigrationSpec { approve_all, failure_budget, allow_downtime, .. } = spec;
         let on_failure = self.on_failure(spec.on_failure);
+        let verification = verification::read(spec.verification).unwrap_or_else(|why| {
+            self.refuse("spec.verification", why);
+            Verification::default()
+        });
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let windows = self.windows(&spec.windows);
         let gates = self.gates(&spec.gates);
@@ -127,6 +133,7 @@ impl Fields {
             failure_budget,
             allow_downtime,
             on_failure,
+            verification,
             windows,
             gates,
         };

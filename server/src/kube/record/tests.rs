@@ -58,6 +58,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
             allow_downtime: true,
             force: true,
             on_failure: "ROLLBACK_WAVE".to_owned(),
+            verification: "CONNECTED".to_owned(),
             rollback_of: Some("m-0".to_owned()),
             rule: Some(crd::RuleRecord {
                 selector: "team in (shop),!legacy".to_owned(),

@@ -8,7 +8,7 @@ use kube::Client;
 use revshift_tests::{Bed, Output, Power, Replica};
 
 use super::RealBed;
-use crate::{cluster, replica::RealReplica};
+use crate::{cluster, istiod::Installed, replica::RealReplica};
 
 /// So long nothing takes on the slowest machine that is any use.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -30,7 +30,18 @@ impl RealBed {
     /// Starts a server as every scenario does, which listens on `address`, and waits until it
     /// serves.
     pub async fn serve(&self, address: &str) -> Result<RealReplica> {
-        self.programs.serve(address, "").await
+        self.programs.serve(address, "", &self.istiods("")).await
+    }
+
+    /// Where the istiods of the bed are asked, as options of a server: their pods have no address that leads
+    /// anywhere. What a configuration tells of a plane counts alone.
+    fn istiods(&self, config: &str) -> Vec<String> {
+        let planes = self.planes();
+        let untold = planes.iter().filter(|(revision, _)| !config.contains(revision.as_str()));
+        let option = |(revision, installed): (&String, &Installed)| {
+            format!("--istiod={revision}=http://{}", installed.istiod.metrics)
+        };
+        untold.map(option).collect()
     }
 
     /// Runs a server that is to end by itself.
@@ -46,7 +57,8 @@ impl Bed for RealBed {
 
     fn start_with<'a>(&'a self, config: &'a str) -> LocalBoxFuture<'a, Result<Box<dyn Replica>>> {
         async move {
-            let replica = self.programs.serve("127.0.0.1:0", config).await?;
+            let istiods = self.istiods(config);
+            let replica = self.programs.serve("127.0.0.1:0", config, &istiods).await?;
             Ok(Box::new(replica) as Box<dyn Replica>)
         }
         .boxed_local()
