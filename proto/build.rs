@@ -3,11 +3,12 @@
 use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "revshift/v1/control_plane.proto",
     "revshift/v1/errors.proto",
     "revshift/v1/migration.proto",
     "revshift/v1/namespace.proto",
+    "revshift/v1/retirement.proto",
     "revshift/v1/server.proto",
 ];
 

@@ -14,9 +14,10 @@ Examples:
   revshift migrate --from cp-v113x --to cp-v115x -n smm-demo -n bookinfo
   revshift migrate --from cp-v113x --to cp-v115x -l team=shop
   revshift rollback ID --reason 'error rate rose'
+  revshift retire cp-v113x --dry-run
 
 Exit status:
-  0    done; the migration SUCCEEDED
+  0    done; the migration SUCCEEDED, the plane is RETIRED
   1    failed or refused; the migration ended otherwise, or is PAUSED
        or WAITING_APPROVAL
   2    usage; nothing was done
@@ -126,6 +127,10 @@ pub(crate) enum Command {
     Extend(command::extend::Args),
     /// Restore the labels that namespaces had before a migration
     Rollback(command::rollback::Args),
+    /// Prove that nothing uses a control plane, and delete it
+    Retire(command::retire::Args),
+    /// List retirements of control planes, newest first
+    Retirements(command::retirements::Args),
     /// Print the versions of client and server
     Version(command::version::Args),
     /// Print a completion script for a shell
@@ -150,6 +155,8 @@ impl Command {
             Self::Skip(args) => args.run(context).await,
             Self::Extend(args) => args.run(context).await,
             Self::Rollback(args) => args.run(context).await,
+            Self::Retire(args) => args.run(context).await,
+            Self::Retirements(args) => args.run(context).await,
             Self::Version(args) => args.run(context).await,
             Self::Completions(args) => Ok(args.run(context.io)),
         }

@@ -14,6 +14,8 @@ pub(crate) mod planes;
 mod proposal;
 pub(crate) mod report;
 pub(crate) mod resume;
+pub(crate) mod retire;
+pub(crate) mod retirements;
 pub(crate) mod retry;
 pub(crate) mod rollback;
 pub(crate) mod skip;

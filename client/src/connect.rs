@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use revshift_proto::v1::{
     self as proto, ErrorReason, control_plane_service_client::ControlPlaneServiceClient,
     migration_service_client::MigrationServiceClient,
-    namespace_service_client::NamespaceServiceClient, server_service_client::ServerServiceClient,
+    namespace_service_client::NamespaceServiceClient,
+    retirement_service_client::RetirementServiceClient, server_service_client::ServerServiceClient,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{
@@ -261,6 +262,10 @@ pub(crate) fn migrations(channel: Channel) -> MigrationServiceClient<Channel> {
     MigrationServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
 }
 
+pub(crate) fn retirements(channel: Channel) -> RetirementServiceClient<Channel> {
+    RetirementServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+}
+
 pub(crate) fn server(channel: Channel) -> ServerServiceClient<Channel> {
     ServerServiceClient::new(channel)
 }
@@ -286,6 +291,21 @@ pub(crate) async fn moves(servers: &mut Servers, id: &str) -> Result<Vec<proto::
             let request = proto::ListMovesRequest { migration_id, page_size, page_token };
             let page = migrations(channel).list_moves(request).await.map(Response::into_inner)?;
             Ok((page.moves, page.next_page_token))
+        })
+        .await
+}
+
+/// All retirements of a plane, or all there are, newest first.
+pub(crate) async fn all_retirements(
+    servers: &mut Servers,
+    revision: &str,
+) -> Result<Vec<proto::Retirement>, Failure> {
+    servers
+        .pages(async |channel, page_size, page_token| {
+            let revision = revision.to_owned();
+            let request = proto::ListRetirementsRequest { revision, page_size, page_token };
+            let page = retirements(channel).list_retirements(request).await?.into_inner();
+            Ok((page.retirements, page.next_page_token))
         })
         .await
 }

@@ -144,6 +144,17 @@ impl<'a> Context<'a> {
         Ok(agreed)
     }
 
+    /// Asks for one of these names to be typed; anything else is a no.
+    pub(crate) async fn ask_name(&mut self, why: &str, names: &[&str]) -> Result<bool, Failure> {
+        let question = format!("{why} Type `{}` to go on: ", names.join("` or `"));
+        let answer = self.io.ask(&question).await.map_err(Failure::Output)?;
+        let agreed = names.contains(&answer.trim());
+        if !agreed {
+            self.say("nothing was changed");
+        }
+        Ok(agreed)
+    }
+
     pub(crate) fn interrupted(&mut self) -> ExitStatus {
         for line in std::mem::take(&mut self.on_interrupt) {
             self.say(&line);

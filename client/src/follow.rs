@@ -4,6 +4,7 @@
 //! resumption, and when following ends.
 
 pub(crate) mod fold;
+pub(crate) mod retirement;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ pub(crate) mod document;
 pub(crate) mod lines;
 pub(crate) mod plan;
 pub(crate) mod report;
+pub(crate) mod retirement;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod wording;

@@ -4,15 +4,20 @@
 
 mod connecting;
 mod extending;
+mod retiring;
+
+pub use retiring::{RetirementPlan, RetirementRequest};
 
 use crate::clock::Clock;
 use crate::config::{Config, Istiods};
 use crate::failure::Failure;
+use crate::kube::census::Counter;
 use crate::kube::record;
+use crate::kube::retirements::Retirements;
 use crate::kube::store::{self, Live, NewMigration, Store};
 use crate::proxies::Proxies;
 use crate::published::{Published, State, Stored};
-use kube::{Error, ResourceExt};
+use kube::{Client, Error, ResourceExt};
 use revshift_core::admission;
 use revshift_core::budget::Budgets;
 use revshift_core::calendar::{self, Freeze, Hold};
@@ -39,11 +44,24 @@ const TRIES: usize = 5;
 pub struct Control {
     published: Arc<Published>,
     store: Store,
+    retirements: Retirements,
+    counter: Counter,
     proxies: Proxies,
     config: watch::Receiver<Config>,
     /// revshift's own namespace, which no rule selects.
     home: String,
     clock: Clock,
+}
+
+/// Where a control reads and writes.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Stored migrations.
+    pub migrations: Store,
+    /// Stored retirements.
+    pub retirements: Retirements,
+    /// Counts who uses planes.
+    pub counter: Counter,
 }
 
 /// Who asks.
@@ -74,17 +92,30 @@ pub struct Ticket {
     pub plan_hash: String,
 }
 
+impl Stores {
+    /// Through `client`, whose writes have a deadline.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            migrations: Store::new(client),
+            retirements: Retirements::new(client),
+            counter: Counter::new(client.clone()),
+        }
+    }
+}
+
 impl Control {
     /// Over what is published and what is stored.
     pub fn new(
         published: Arc<Published>,
-        store: Store,
+        stores: Stores,
         proxies: Proxies,
         config: watch::Receiver<Config>,
         home: &str,
         clock: Clock,
     ) -> Self {
-        Self { published, store, proxies, config, home: home.to_owned(), clock }
+        let Stores { migrations: store, retirements, counter } = stores;
+        let home = home.to_owned();
+        Self { published, store, retirements, counter, proxies, config, home, clock }
     }
 
     /// How much may be under way at once when this replica acts.
@@ -122,6 +153,7 @@ impl Control {
         self.known(&request.gates)?;
         let state = self.ready()?;
         let request = request.sparing(&self.home);
+        retiring::spare(&state, [&request.source, &request.target])?;
         let plan = plan::plan(&state.cluster, &request)?;
         Ok(self.planned(&state, plan))
     }
@@ -238,6 +270,7 @@ impl Control {
         let stored = self.stored(&live)?;
         let state = self.ready()?;
         let plan = rollback::rollback(&state.cluster, &stored.migration, request)?;
+        retiring::spare(&state, [plan.source.as_str(), plan.target.as_str()])?;
         Ok(self.planned(&state, plan))
     }
 

@@ -5,6 +5,7 @@
 
 mod acting;
 mod records;
+mod retirements;
 mod status;
 
 use crate::clock::Clock;
@@ -12,9 +13,12 @@ use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::engine::acting::{Acting, Answer, Numbers};
 use crate::engine::records::Records;
+use crate::engine::retirements::Retirements;
 use crate::kube::announcer::Announcer;
 use crate::kube::call::Caller;
+use crate::kube::census::Counter;
 use crate::kube::lease::{Eligibility, Holder, Leadership};
+use crate::kube::retirements::Retirements as RetirementStore;
 use crate::kube::store::Store;
 use crate::kube::watch::{Observed, WATCHED};
 use crate::prober::Prober;
@@ -57,6 +61,10 @@ pub struct Parts {
     pub proxies: Proxies,
     /// Stores records; its writes end before the lease does.
     pub store: Store,
+    /// Stores how retirements stand, likewise.
+    pub retirements: RetirementStore,
+    /// Counts who uses planes, and deletes planes, likewise.
+    pub counter: Counter,
     /// The configuration; the leader's is in force.
     pub config: watch::Receiver<Config>,
     /// Tells the time.
@@ -68,8 +76,10 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     records: Records,
+    retirements: Retirements,
     missing: BTreeSet<Kind>,
-    records_listed: (bool, bool),
+    /// Whether migrations, shards and retirements were listed.
+    records_listed: [bool; 3],
     /// How often etcd was restored from a backup.
     restored: u64,
     acting: Option<Acting>,
@@ -83,8 +93,9 @@ impl Engine {
         Self {
             parts,
             records: Records::default(),
+            retirements: Retirements::default(),
             missing: WATCHED.into(),
-            records_listed: (false, false),
+            records_listed: [false; 3],
             restored: 0,
             acting: None,
             tasks: JoinSet::new(),
@@ -141,31 +152,36 @@ impl Engine {
                 state.cluster.apply(change);
             }
             Observed::Migrations(change) => {
-                self.records_listed.0 |= change.is_list();
+                self.records_listed[0] |= change.is_list();
                 self.records.take_migrations(state, change);
             }
             Observed::Shards(change) => {
-                self.records_listed.1 |= change.is_list();
+                self.records_listed[1] |= change.is_list();
                 self.records.take_shards(state, change);
+            }
+            Observed::Retirements(change) => {
+                self.records_listed[2] |= change.is_list();
+                self.retirements.take(state, change);
             }
             Observed::Definitions(definitions) => state.definitions = definitions,
             Observed::Restored(times) => {
                 self.restored = times;
                 self.missing = WATCHED.into();
-                self.records_listed = (false, false);
+                self.records_listed = [false; 3];
                 self.acting = None;
                 self.tasks = JoinSet::new();
                 state.cluster.restored();
             }
         }
-        state.ready = self.missing.is_empty() && self.records_listed.0 && self.records_listed.1;
+        state.ready = self.missing.is_empty() && self.records_listed == [true; 3];
     }
 
     fn answered(&mut self, state: &mut State, answer: Result<Answer, tokio::task::JoinError>) {
         match answer {
             Ok(answer) => {
                 let acting = self.acting.as_mut();
-                answer.take_in(state, &mut self.records, acting, &self.parts.clock);
+                let stored = (&mut self.records, &mut self.retirements);
+                answer.take_in(state, stored, acting, &self.parts.clock);
             }
             Err(error) if error.is_cancelled() => {}
             // A panic in a call is a defect of this program: better no server than a wrong one.
@@ -180,8 +196,11 @@ impl Engine {
         // What older CRDs cannot store would be lost, and be done again.
         let outdated = matches!(state.definitions, Definitions::Outdated(_));
         let eligible = Eligibility {
-            able: state.ready && !outdated && self.records.understood(),
-            floor: self.records.epoch(),
+            able: state.ready
+                && !outdated
+                && self.records.understood()
+                && self.retirements.understood(),
+            floor: self.records.epoch().max(self.retirements.epoch()),
             restored: self.restored,
         };
         self.parts
@@ -205,7 +224,8 @@ impl Engine {
             return;
         }
         if let Some(acting) = &mut self.acting {
-            self.wake = acting.act(state, &self.records, &self.parts, &mut self.tasks);
+            self.wake =
+                acting.act(state, (&self.records, &self.retirements), &self.parts, &mut self.tasks);
             state.slowed = acting.slowed().cloned();
         }
     }

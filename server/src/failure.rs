@@ -34,7 +34,7 @@ pub enum Failure {
         version: u32,
     },
     /// Other writers were faster, several times in a row.
-    #[error("others keep writing migration `{0}`")]
+    #[error("others keep writing `{0}`")]
     ConcurrentWrite(String),
     /// Kubernetes refuses revshift's own account.
     #[error("Kubernetes does not allow revshift to {action}")]

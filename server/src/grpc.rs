@@ -10,6 +10,7 @@ mod health;
 mod migrations;
 mod namespaces;
 mod page;
+mod retirements;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
@@ -27,6 +28,7 @@ use revshift_proto::FILE_DESCRIPTOR_SET;
 use revshift_proto::v1::control_plane_service_server::ControlPlaneServiceServer;
 use revshift_proto::v1::migration_service_server::MigrationServiceServer;
 use revshift_proto::v1::namespace_service_server::NamespaceServiceServer;
+use revshift_proto::v1::retirement_service_server::RetirementServiceServer;
 use revshift_proto::v1::server_service_server::ServerServiceServer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +84,9 @@ where
         )
         .add_service(
             MigrationServiceServer::new(face.clone()).max_decoding_message_size(MOST_REQUEST),
+        )
+        .add_service(
+            RetirementServiceServer::new(face.clone()).max_decoding_message_size(MOST_REQUEST),
         )
         .add_service(ServerServiceServer::new(face).max_decoding_message_size(MOST_REQUEST))
         .add_service(health)

@@ -2,6 +2,7 @@
 
 pub mod announcer;
 pub mod call;
+pub mod census;
 pub mod client;
 pub mod crd;
 mod external;
@@ -11,5 +12,6 @@ pub mod istiods;
 pub mod lease;
 pub mod observe;
 pub mod record;
+pub mod retirements;
 pub mod store;
 pub mod watch;

@@ -7,6 +7,7 @@ use revshift_core::admission::Waits;
 use revshift_core::cluster::Cluster;
 use revshift_core::limiter::Slowed;
 use revshift_core::migration::{Migration, MigrationState};
+use revshift_core::retirement::Retirement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ pub struct State {
     pub cluster: Cluster,
     /// Sealed migrations by id, as stored.
     pub migrations: BTreeMap<String, Migration>,
+    /// Retirements by id, as stored.
+    pub retirements: BTreeMap<String, Retirement>,
     /// What each unfinished migration waits for.
     pub waits: Waits,
     /// The uid of each migration's object, by id.

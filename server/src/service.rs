@@ -4,13 +4,15 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, Stores};
 use crate::engine::{Engine, Parts};
 use crate::grpc;
 use crate::kube::announcer;
 use crate::kube::call::Caller;
+use crate::kube::census::Counter;
 use crate::kube::client::with_deadlines;
 use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
+use crate::kube::retirements::Retirements;
 use crate::kube::store::Store;
 use crate::kube::{install, watch as watches};
 use crate::prober::Prober;
@@ -116,10 +118,13 @@ where
         ),
         proxies: proxies.clone(),
         store: Store::new(&guarded),
+        retirements: Retirements::new(&guarded),
+        counter: Counter::new(guarded),
         config: config.clone(),
         clock,
     });
-    let control = Control::new(published, Store::new(&plain), proxies, config, &namespace, clock);
+    let stores = Stores::new(&plain);
+    let control = Control::new(published, stores, proxies, config, &namespace, clock);
 
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();

@@ -9,6 +9,7 @@ mod cluster;
 pub mod exchanges;
 mod history;
 mod mesh;
+mod operator;
 mod scenarios;
 mod session;
 

@@ -17,7 +17,7 @@ use std::fmt::Debug;
 pub(crate) const SAIL: &str = "istiorevisions.sailoperator.io";
 
 /// Calisti's planes, where the procedure has them.
-fn calisti(client: &Client) -> Api<DynamicObject> {
+pub(crate) fn calisti(client: &Client) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane");
     let resource = ApiResource::from_gvk_with_plural(&kind, "istiocontrolplanes");
     Api::namespaced_with(client.clone(), "istio-system", &resource)

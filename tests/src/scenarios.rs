@@ -23,6 +23,7 @@ mod procedure;
 mod recourse;
 mod refusals;
 mod replicas;
+mod retirements;
 mod rollback;
 mod rollouts;
 mod waves;
@@ -144,6 +145,10 @@ scenarios! {
     connections::a_pod_that_rejects_its_configuration_fails_the_move,
     connections::an_istiod_that_cannot_be_asked_blocks_the_move,
     connections::istiods_decide_whether_the_next_wave_begins,
+    retirements::a_used_plane_is_refused_and_an_unused_one_retired,
+    retirements::the_old_plane_goes_once_everything_has_moved,
+    retirements::a_retirement_is_given_up_before_it_deletes,
+    retirements::a_plane_without_an_operator_goes_object_by_object,
     replicas::both_replicas_answer_everything,
     replicas::a_leader_that_stops_hands_over,
     replicas::a_leader_that_is_killed_is_replaced,

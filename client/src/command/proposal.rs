@@ -160,7 +160,7 @@ fn detach(context: &mut Context<'_>, migration: proto::Migration) -> Result<Exit
 }
 
 /// A random UUID (version 4, variant 1).
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let random = rand::random::<u128>();
     let bits = random & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");

@@ -49,6 +49,16 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
         ErrorReason::RollbackRefused => {
             "mend what is listed, or name only the other namespaces with -n".to_owned()
         }
+        ErrorReason::RetirementRefused => {
+            "mend what is listed; `revshift retire --dry-run` looks again".to_owned()
+        }
+        ErrorReason::RetirementNotFound => {
+            "`revshift retirements` lists the retirements".to_owned()
+        }
+        ErrorReason::RetirementStateConflict => format!(
+            "the retirement is {}; `revshift retire REV --watch` follows it",
+            given("state")
+        ),
         ErrorReason::NotReady | ErrorReason::KubernetesUnavailable => {
             "repeat in a moment".to_owned()
         }

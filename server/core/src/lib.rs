@@ -28,6 +28,7 @@ pub mod problem;
 pub mod progress;
 pub mod recourse;
 pub mod refusal;
+pub mod retirement;
 pub mod rollback;
 pub mod rollout;
 pub mod selection;

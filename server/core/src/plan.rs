@@ -350,6 +350,11 @@ pub fn migration_id(requester: &str, request_id: &str) -> String {
     format!("m-{}", identified(requester, request_id))
 }
 
+/// The id of a retirement, likewise.
+pub fn retirement_id(requester: &str, request_id: &str) -> String {
+    format!("r-{}", identified(requester, request_id))
+}
+
 /// The id of an extension, likewise.
 pub fn extension_id(requester: &str, request_id: &str) -> String {
     format!("x-{}", identified(requester, request_id))

@@ -157,6 +157,60 @@ codes! {
     PermissionDenied = "RS4003", "grant revshift's account what deploy/ lists, then retry";
     /// Kubernetes refused a write for a reason that repeating does not mend.
     WriteRefused = "RS4004", "see the message; mend the cause, then retry";
+    /// A PASSIVE plane, or one whose istiod runs elsewhere, is not retired from here.
+    PlaneProtected = "RS6001", "retire it in the cluster that runs it";
+    /// No other plane could take over.
+    PlaneLast = "RS6002", "install another plane, and wait until `revshift planes` shows it Available";
+    /// The labels of a namespace lead to the plane.
+    UsedByNamespace = "RS6003", "move it with `revshift migrate`";
+    /// A tag leads to the plane.
+    UsedByTag = "RS6004", "move the tag to another revision, or remove it";
+    /// Unfinished pods were injected by the plane.
+    UsedByPods = "RS6005", "restart what makes them";
+    /// A gateway is the plane's.
+    UsedByGateway = "RS6006", "move the gateway to another plane";
+    /// The pod template of a workload, Job or CronJob names the plane.
+    UsedByTemplate = "RS6007", "name another revision in its pod template";
+    /// The default injector webhook is the plane's.
+    UsedAsDefault = "RS6008", "make another revision the default";
+    /// The default validator is the plane's.
+    UsedAsValidator = "RS6009", "make another revision the default, which moves the validator, too";
+    /// The only CNI is the plane's, and other planes may need it.
+    UsedAsCni = "RS6010", "install the CNI on its own, or allow this when no other plane uses it";
+    /// A migration that has not ended names the plane.
+    UsedByMigration = "RS6011", "wait until it has ended, or cancel it";
+    /// A migration that has ended may still be rolled back to the plane.
+    RollbackWindow = "RS6012", "wait until the window is over, or choose another with --rollback-window";
+    /// A WorkloadGroup or WorkloadEntry names the plane.
+    UsedByMachine = "RS6013", "name another revision there, and restart the proxy on its machine";
+    /// A proxy is connected to the plane.
+    UsedByProxy = "RS6014", "restart what it belongs to";
+    /// It is not known which proxies are connected to the plane.
+    ConnectionsUnknown = "RS6015",
+        "tell the server how to reach every replica of its istiod, or allow this with --allow RS6015=REASON";
+    /// Nothing keeps new users of the plane away while it is proved to be unused.
+    CordonMissing = "RS6016", "apply deploy/retirement.yaml, which has the admission policy";
+    /// Something that may use the plane cannot be read.
+    CensusIncomplete = "RS6017", "see the message; grant revshift's account what deploy/ lists, or mend the API";
+    /// revshift's account may not delete the plane.
+    DeletionForbidden = "RS6018", "bind the ClusterRole revshift-retirer of deploy/retirement.yaml to it";
+    /// The operator that has to delete the plane does not seem to run.
+    OperatorSilent = "RS6019",
+        "start the operator of the plane's version, or allow this with --allow RS6019=REASON when it runs";
+    /// The deletion of the plane does not come to its end.
+    DeletionStuck = "RS6020", "look at the log of the plane's operator; the retirement goes on when it has ended";
+    /// The deletion of the plane was refused.
+    DeletionRefused = "RS6021", "see the message; mend the cause, and it is tried again";
+    /// Something of the plane is still there after its deletion.
+    PlaneRemains = "RS6022", "look who keeps it, and delete it; the retirement goes on then";
+    /// The CNI that other planes need is not ready.
+    CniNotReady = "RS6023", "look at its pods; the retirement ends when they are ready";
+    /// An operator's parent resource would make the plane anew.
+    PlaneActive = "RS6024", "have its Istio use another version first, or delete the Istio";
+    /// The plane is not the one any more that the retirement was made for.
+    PlaneReplaced = "RS6025", "cancel the retirement; retire the new plane with another one";
+    /// A retirement of a plane of the migration has not ended.
+    PlaneRetiring = "RS6026", "wait until it has ended, or cancel it with `revshift retire REV --cancel`";
 }
 
 /// What is wrong with a move.

@@ -61,6 +61,22 @@ pub enum Refusal {
     /// Namespaces cannot be rolled back.
     #[error("the rollback is refused: {}", join(.0, ToString::to_string))]
     Rollback(Vec<Violation>),
+    /// A plane cannot be retired.
+    #[error("the retirement is refused: {}", join(.0, ToString::to_string))]
+    Retirement(Vec<Violation>),
+    /// No such retirement.
+    #[error("no retirement `{0}`")]
+    RetirementNotFound(String),
+    /// The present state does not allow to cancel the retirement.
+    #[error("retirement `{retirement}` is {state}: {why}")]
+    RetirementState {
+        /// The retirement.
+        retirement: String,
+        /// Its state.
+        state: String,
+        /// Why the command makes no sense now.
+        why: String,
+    },
     /// The plan made now is another one.
     #[error("the plan has changed: its hash is now `{now}`, not `{sent}`; plan again")]
     PlanChanged {

@@ -20,6 +20,8 @@ mod cases {
     mod limiter;
     mod plan;
     mod recourse;
+    pub(crate) mod retirement;
+    mod retiring;
     mod rollback;
     mod rollout;
     mod schedule;

@@ -7,12 +7,14 @@ mod notice;
 mod pace;
 mod recourse;
 mod removal;
+mod retiring;
 mod stepping;
 mod storing;
 
 use crate::clock::Clock;
 use crate::engine::Parts;
 use crate::engine::records::Records;
+use crate::engine::retirements::Retirements;
 use crate::kube::call::Reply;
 use crate::kube::crd::{Migration as MigrationObject, MigrationShard};
 use crate::kube::store::Live;
@@ -23,6 +25,8 @@ use due::Due;
 use gates::{Finding, Gates, Question};
 use notice::Looked;
 use pace::Pace;
+use retiring::Retiring;
+pub(crate) use retiring::Told;
 use revshift_core::cluster::{Change, Kind};
 use revshift_core::connection::Heard;
 use revshift_core::limiter::{Limiter, Slowed};
@@ -64,6 +68,7 @@ pub(crate) struct Acting {
     due: Due,
     calendar: Calendar,
     gates: Gates,
+    retiring: Retiring,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
     /// Whether more than the cluster may have changed since the last look.
@@ -108,6 +113,8 @@ pub(crate) enum Answer {
     Swept(String),
     /// A rollback was made, or is to be tried again.
     Made(String, Option<Box<Live>>),
+    /// A call for a retirement was answered.
+    Retiring(String, Box<Told>),
 }
 
 impl Answer {
@@ -115,7 +122,7 @@ impl Answer {
     pub(crate) fn take_in(
         self,
         state: &mut State,
-        records: &mut Records,
+        (records, retirements): (&mut Records, &mut Retirements),
         acting: Option<&mut Acting>,
         clock: &Clock,
     ) {
@@ -220,6 +227,12 @@ impl Answer {
                     }
                 }
             }
+            Self::Retiring(id, told) => {
+                if let Some(acting) = acting {
+                    acting.retiring.answered(&id, &told, clock.elapsed());
+                }
+                retirements.told(state, id, *told);
+            }
             Self::Removed(id) => {
                 if let Some(acting) = acting {
                     acting.writing.remove(&id);
@@ -248,6 +261,7 @@ impl Acting {
             due: Due::default(),
             calendar: Calendar::default(),
             gates: Gates::default(),
+            retiring: Retiring::default(),
             answered: BTreeSet::new(),
             stirred: true,
             adopted: false,
@@ -266,7 +280,7 @@ impl Acting {
     pub(crate) fn act(
         &mut self,
         state: &State,
-        records: &Records,
+        (records, retirements): (&Records, &Retirements),
         parts: &Parts,
         tasks: &mut JoinSet<Answer>,
     ) -> Option<Duration> {
@@ -302,9 +316,10 @@ impl Acting {
             self.discarded = now;
             self.discard(state, records, parts, tasks);
         }
+        let retiring = self.retire(state, retirements, parts, tasks);
         let change = self.calendar.due(now, parts.clock.now());
         let (steps, gates) = (self.due.next(), self.gates.next());
-        let wakes = [steps, gates, self.room_at(state), self.call_at(), due, change];
+        let wakes = [steps, gates, self.room_at(state), self.call_at(), due, change, retiring];
         wakes.into_iter().flatten().min()
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod namespace;
 pub(crate) mod plan;
 pub(crate) mod plane;
 pub(crate) mod request;
+pub(crate) mod retirement;
 pub(crate) mod verification;
 
 use jiff::Timestamp;

@@ -114,6 +114,19 @@ fn refused(refusal: Refusal, message: &str) -> Status {
         Refusal::Rollback(violations) => {
             answer(Code::FailedPrecondition, ErrorReason::RollbackRefused).preconditions(violations)
         }
+        Refusal::Retirement(violations) => {
+            answer(Code::FailedPrecondition, ErrorReason::RetirementRefused)
+                .preconditions(violations)
+        }
+        Refusal::RetirementNotFound(id) => {
+            answer(Code::NotFound, ErrorReason::RetirementNotFound).with("retirement", &id)
+        }
+        Refusal::RetirementState { retirement, state, why } => {
+            answer(Code::FailedPrecondition, ErrorReason::RetirementStateConflict)
+                .with("retirement", &retirement)
+                .with("state", &state)
+                .with("why", &why)
+        }
         Refusal::PlanChanged { sent, now } => {
             answer(Code::Aborted, ErrorReason::PlanChanged).with("sent", &sent).with("now", &now)
         }
@@ -172,6 +185,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::StateConflict => "call GetMigration: its message says what helps now",
         ErrorReason::MoveNotFound => "name a namespace that ListMoves shows",
         ErrorReason::RollbackRefused => "mend what is named, or roll back only other namespaces",
+        ErrorReason::RetirementRefused => "take away what is named; PlanRetirement says how",
+        ErrorReason::RetirementNotFound => "name one that ListRetirements shows",
+        ErrorReason::RetirementStateConflict => "call GetRetirement and look where it stands",
         ErrorReason::ConcurrentWrite => "read the migration again, then repeat",
         ErrorReason::NotReady => "repeat in a moment, or at another replica",
         ErrorReason::KubernetesUnavailable => "repeat in a moment; the request may have been done",

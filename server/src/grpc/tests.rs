@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::clock::Clock;
+use crate::control::Stores;
 use crate::definitions::Definitions;
-use crate::kube::store::Store;
 use crate::proxies::Proxies;
 use crate::published::Published;
 use crate::web;
@@ -51,12 +51,12 @@ impl Replica {
         let client = kube::Client::new(kubernetes, "default");
         let published = Arc::new(Published::default());
         published.update(|state| (state.ready, state.definitions) = (true, Definitions::Current));
-        let store = Store::new(&client);
+        let stores = Stores::new(&client);
         let config = tokio::sync::watch::channel(crate::config::Config::default()).1;
         let proxies = Proxies::new(web::nowhere(), client, config.clone());
         let control = Control::new(
             Arc::clone(&published),
-            store,
+            stores,
             proxies,
             config,
             "revshift-system",

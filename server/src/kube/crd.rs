@@ -3,9 +3,13 @@
 //! Every replica writes `spec`, the leader alone writes `status`.
 
 mod gate;
+mod retirement;
 mod shard;
 
 pub use gate::{BaselineRecord, GateRecord, RerunRecord, VerdictRecord};
+pub use retirement::{
+    AllowanceRecord, FindingRecord, Retirement, RetirementSpec, RetirementStatus, TargetRecord,
+};
 pub use shard::{
     ClearedRecord, EvictionsRecord, HeadcountRecord, LabelRecord, LeftoverRecord, MigrationShard,
     MigrationShardSpec, MigrationShardStatus, MoveRecord, PlannedMove, ProblemRecord,

@@ -1,7 +1,7 @@
 //! Installs revshift's own CRDs, and the namespace of its Lease, where it was told to.
 
 use crate::kube::client::FIELD_MANAGER;
-use crate::kube::crd::{Migration, MigrationShard, VERSION_ANNOTATION};
+use crate::kube::crd::{Migration, MigrationShard, Retirement, VERSION_ANNOTATION};
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -18,7 +18,7 @@ pub fn version(definition: &impl ResourceExt) -> u32 {
 
 /// The CRDs, as generated from the types that the server stores.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut definitions = vec![Migration::crd(), MigrationShard::crd()];
+    let mut definitions = vec![Migration::crd(), MigrationShard::crd(), Retirement::crd()];
     for definition in &mut definitions {
         let version = (VERSION_ANNOTATION.to_owned(), PLAN_VERSION.to_string());
         definition.annotations_mut().extend([version]);

@@ -3,6 +3,9 @@
 
 pub mod endpoints;
 mod istiod;
+mod resources;
+
+pub use resources::{calisti_planes, peers, rollouts, sail_planes};
 
 use crate::kube::external;
 use jiff::Timestamp;
@@ -14,8 +17,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
-use kube::api::{ApiResource, DynamicObject};
-use kube::core::{GroupVersionKind, PartialObjectMeta};
+use kube::api::DynamicObject;
+use kube::core::PartialObjectMeta;
 use revshift_core::cluster::{Key, Lock, NamespaceMeta, Object};
 use revshift_core::injection::Injector;
 use revshift_core::label::{self, Labels, Operator, Requirement, Selector};
@@ -143,12 +146,6 @@ pub fn daemon_set(object: &DaemonSet) -> Object {
         }),
         None,
     )
-}
-
-/// The resource that Argo Rollouts are.
-pub fn rollouts() -> ApiResource {
-    let gvk = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
-    ApiResource::from_gvk_with_plural(&gvk, "rollouts")
 }
 
 /// An Argo Rollout.

@@ -1,6 +1,7 @@
 //! Stored resources to core records and back; nothing else converts between the two.
 
 mod gate;
+pub mod retirement;
 
 pub use gate::{baseline_records, gate_records, verdict_records};
 

@@ -9,15 +9,19 @@ use crate::kube::crd::{
     MigrationShardSpec, MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
 };
 use crate::kube::record;
+use crate::kube::retirements::{Retirements, retiring};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Client, Error, Resource, ResourceExt};
 use revshift_core::migration::{Control, Move};
 use revshift_core::plan::{PLAN_VERSION, Plan};
+use revshift_core::plane::Revision;
+use revshift_core::refusal::{Refusal, Violation};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
+use tracing::debug;
 
 /// How often a shard is tried against what another migration left.
 const TRIES: usize = 5;
@@ -30,6 +34,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(30);
 pub struct Store {
     migrations: Api<Migration>,
     shards: Api<MigrationShard>,
+    retirements: Retirements,
 }
 
 impl Debug for Store {
@@ -85,7 +90,11 @@ impl Live {
 impl Store {
     /// Over `client`, whose writes have a deadline.
     pub fn new(client: &Client) -> Self {
-        Self { migrations: Api::all(client.clone()), shards: Api::all(client.clone()) }
+        Self {
+            migrations: Api::all(client.clone()),
+            shards: Api::all(client.clone()),
+            retirements: Retirements::new(client),
+        }
     }
 
     /// Stores a migration: unsealed, then its shards, then sealed. It exists once it is sealed.
@@ -105,6 +114,7 @@ impl Store {
             let made = self.place(&object, &shard).await.map_err(|error| fail(action(), error))?;
             shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(new.id.to_owned()))?);
         }
+        self.spare(&object).await?;
         let mut sealed = object;
         sealed.spec.sealed = true;
         match self.migrations.replace(new.id, &post(), &sealed).await {
@@ -115,6 +125,24 @@ impl Store {
                 _ => Err(fail(action(), error)),
             },
         }
+    }
+
+    /// Removes what is about to be sealed if a retirement of one of its planes is stored: a census that
+    /// begins after that either finds this migration, sealed or not, or is found here.
+    async fn spare(&self, migration: &Migration) -> Result<(), Failure> {
+        let planes =
+            [&migration.spec.source, &migration.spec.target].map(|it| Revision(it.clone()));
+        let unfinished = self.retirements.unfinished(&planes.each_ref()).await?;
+        let violations: Vec<Violation> =
+            unfinished.iter().map(|(id, revision)| retiring(id, revision)).collect();
+        if violations.is_empty() {
+            return Ok(());
+        }
+        // What cannot be removed now is removed later, as it was never sealed.
+        if let Err(error) = self.discard(migration).await {
+            debug!(migration = migration.name_any(), %error, "left unsealed");
+        }
+        Err(Refusal::Plan(violations).into())
     }
 
     /// A sealed or unsealed migration, read live; none when there is none.

@@ -13,13 +13,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use revshift_core::cluster::{Change, Key, Kind, Object};
+use revshift_core::plan::PLAN_VERSION;
 use revshift_core::plane::Source;
 use revshift_core::workload::WorkloadKind;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,8 @@ pub enum Observed {
     Migrations(Records<crd::Migration>),
     /// Something about stored shards.
     Shards(Records<crd::MigrationShard>),
+    /// Something about stored retirements.
+    Retirements(Records<crd::Retirement>),
     /// What the cluster's CRDs of revshift can store.
     Definitions(Definitions),
     /// Versions went back, so many times by now: everything that is told from here on is listed anew.
@@ -76,13 +79,14 @@ pub enum Records<K> {
 pub type Sender = mpsc::Sender<Observed>;
 
 /// Kinds that exist only where their CRD is installed, by the CRD's name.
-const OPTIONAL: [(&str, Optional); 6] = [
+const OPTIONAL: [(&str, Optional); 7] = [
     ("istiocontrolplanes.servicemesh.cisco.com", Optional::Cluster(Kind::Plane(Source::Calisti))),
     ("peeristiocontrolplanes.servicemesh.cisco.com", Optional::Cluster(Kind::Peer)),
     ("istiorevisions.sailoperator.io", Optional::Cluster(Kind::Plane(Source::Sail))),
     ("rollouts.argoproj.io", Optional::Cluster(Kind::Workload(WorkloadKind::Rollout))),
     ("migrations.revshift.dev", Optional::Migrations),
     ("migrationshards.revshift.dev", Optional::Shards),
+    ("retirements.revshift.dev", Optional::Retirements),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +94,7 @@ enum Optional {
     Cluster(Kind),
     Migrations,
     Shards,
+    Retirements,
 }
 
 /// What every watch has.
@@ -206,10 +211,7 @@ async fn optional(base: &Base, restored: &mut tokio::sync::watch::Receiver<u64>)
                 only(&definition.name_any(), false)
             }
         };
-        let definitions = match own.len() {
-            OWN => Definitions::of(own.values().copied()),
-            _ => Definitions::Missing,
-        };
+        let definitions = definitions(&own);
         if told != Some(definitions) {
             told = Some(definitions);
             if base.sender.send(Observed::Definitions(definitions)).await.is_err() {
@@ -228,13 +230,23 @@ async fn optional(base: &Base, restored: &mut tokio::sync::watch::Receiver<u64>)
 }
 
 /// How many kinds are revshift's own.
-const OWN: usize = 2;
+const OWN: usize = 3;
 
 /// Whether a CRD is one of revshift's own.
 fn is_own(definition: &str) -> bool {
-    OPTIONAL.iter().any(|(name, kind)| {
-        *name == definition && matches!(kind, Optional::Migrations | Optional::Shards)
-    })
+    OPTIONAL.iter().any(|(name, kind)| *name == definition && !matches!(kind, Optional::Cluster(_)))
+}
+
+/// What revshift's own CRDs can store. Older versions had fewer of them.
+fn definitions(own: &BTreeMap<String, u32>) -> Definitions {
+    let whole = own.len() == OWN;
+    let older = own.contains_key("migrations.revshift.dev")
+        && own.contains_key("migrationshards.revshift.dev");
+    match Definitions::of(own.values().copied()) {
+        Definitions::Current if older && !whole => Definitions::Outdated(PLAN_VERSION - 1),
+        _ if !older => Definitions::Missing,
+        known => known,
+    }
 }
 
 /// Whether objects of a kind exist only where its CRD is installed.
@@ -266,6 +278,9 @@ async fn switch(
                 sender.send(Observed::Migrations(Records::Listed(Vec::new()))).await
             }
             Optional::Shards => sender.send(Observed::Shards(Records::Listed(Vec::new()))).await,
+            Optional::Retirements => {
+                sender.send(Observed::Retirements(Records::Listed(Vec::new()))).await
+            }
         };
         return told.is_ok();
     }
@@ -275,7 +290,7 @@ async fn switch(
     let mut task = JoinSet::new();
     match kind {
         Optional::Cluster(kind) => {
-            let (resource, convert) = dynamic(kind, name);
+            let (resource, convert) = dynamic(kind);
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
             task.spawn(pump(api, base.clone(), kind, config(), convert));
         }
@@ -285,27 +300,22 @@ async fn switch(
         Optional::Shards => {
             task.spawn(records(base.clone(), Observed::Shards));
         }
+        Optional::Retirements => {
+            task.spawn(records(base.clone(), Observed::Retirements));
+        }
     }
     running.insert(name, task);
     true
 }
 
-/// A kind that is read as plain JSON, with what its CRD is called.
-fn dynamic(kind: Kind, definition: &str) -> (ApiResource, fn(&DynamicObject) -> Object) {
-    let (gvk, convert): (_, fn(&DynamicObject) -> Object) = match kind {
-        Kind::Workload(_) => return (observe::rollouts(), observe::rollout),
-        Kind::Plane(Source::Calisti) => (
-            GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioControlPlane"),
-            observe::calisti_plane,
-        ),
-        Kind::Peer => (
-            GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "PeerIstioControlPlane"),
-            external::peer,
-        ),
-        _ => (GroupVersionKind::gvk("sailoperator.io", "v1", "IstioRevision"), observe::sail_plane),
-    };
-    let plural = definition.split('.').next().unwrap_or_default();
-    (ApiResource::from_gvk_with_plural(&gvk, plural), convert)
+/// A kind that is read as plain JSON.
+fn dynamic(kind: Kind) -> (ApiResource, fn(&DynamicObject) -> Object) {
+    match kind {
+        Kind::Workload(_) => (observe::rollouts(), observe::rollout),
+        Kind::Plane(Source::Calisti) => (observe::calisti_planes(), observe::calisti_plane),
+        Kind::Peer => (observe::peers(), external::peer),
+        _ => (observe::sail_planes(), observe::sail_plane),
+    }
 }
 
 fn cluster<K>(

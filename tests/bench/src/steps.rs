@@ -33,9 +33,11 @@ use revshift_server::definitions::Definitions;
 use revshift_server::engine::{Engine, Parts};
 use revshift_server::kube::announcer::announcer;
 use revshift_server::kube::call::Caller;
+use revshift_server::kube::census::Counter;
 use revshift_server::kube::crd::{Migration, MigrationShard};
 use revshift_server::kube::lease::{Eligibility, Holder, Leadership};
 use revshift_server::kube::observe;
+use revshift_server::kube::retirements::Retirements;
 use revshift_server::kube::store::Store;
 use revshift_server::kube::watch::{Observed, Records, WATCHED};
 use revshift_server::prober::Prober;
@@ -204,6 +206,8 @@ async fn drive(fixture: &Fixture, count: usize) -> Result<()> {
         ),
         proxies,
         store: Store::new(&client),
+        retirements: Retirements::new(&client),
+        counter: Counter::new(client),
         config: configured,
         clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
     });
@@ -251,6 +255,7 @@ fn beginning(fixture: &Fixture, shards: Vec<MigrationShard>) -> Result<Vec<Obser
     all.push(Observed::Definitions(Definitions::Current));
     all.push(Observed::Migrations(Records::Listed(self::all::<Migration>(fixture, PATHS[5])?)));
     all.push(Observed::Shards(Records::Listed(shards)));
+    all.push(Observed::Retirements(Records::Listed(Vec::new())));
     Ok(all)
 }
 

@@ -20,6 +20,7 @@ use crate::store::{Reference, Store};
 
 mod admission;
 mod budget;
+mod cordon;
 mod delete;
 mod limits;
 mod quota;

@@ -27,6 +27,8 @@ pub(crate) const CRON_JOBS: &str = "cronjobs.batch";
 pub(crate) const LEASES: &str = "leases.coordination.k8s.io";
 pub(crate) const BUDGETS: &str = "poddisruptionbudgets.policy";
 pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+pub(crate) const POLICIES: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
+pub(crate) const RETIREMENTS: &str = "retirements.revshift.dev";
 pub(crate) const ROLLOUTS: &str = "rollouts.argoproj.io";
 pub(crate) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
@@ -196,6 +198,67 @@ pub(crate) fn built_in() -> BTreeMap<String, Arc<Kind>> {
             Cluster,
             false,
             true,
+        ),
+        (
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicy",
+            "validatingadmissionpolicies",
+            "",
+            Cluster,
+            true,
+            true,
+        ),
+        (
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+            "",
+            Cluster,
+            false,
+            true,
+        ),
+        (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "hpa",
+            Namespaced,
+            true,
+            false,
+        ),
+        ("rbac.authorization.k8s.io", "v1", "Role", "roles", "", Namespaced, false, false),
+        (
+            "rbac.authorization.k8s.io",
+            "v1",
+            "RoleBinding",
+            "rolebindings",
+            "",
+            Namespaced,
+            false,
+            false,
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "v1",
+            "ClusterRole",
+            "clusterroles",
+            "",
+            Cluster,
+            false,
+            false,
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "v1",
+            "ClusterRoleBinding",
+            "clusterrolebindings",
+            "",
+            Cluster,
+            false,
+            false,
         ),
         (
             "apiextensions.k8s.io",

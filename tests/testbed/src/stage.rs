@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{output, scenarios::Story};
 
 /// The kinds in which revshift stores what it does.
-const RECORDS: &str = "migrations,migrationshards";
+const RECORDS: &str = "migrations,migrationshards,retirements";
 
 /// How a story ended.
 pub(crate) enum Outcome {

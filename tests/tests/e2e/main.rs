@@ -20,6 +20,7 @@ mod operator;
 mod pressure;
 mod recourse;
 mod remains;
+mod retirement;
 mod rights;
 mod scale;
 mod shutdown;

@@ -15,20 +15,24 @@ pub(crate) fn used(exchanges: &[Exchange]) -> BTreeSet<Right> {
         .filter(|exchange| exchange.tag.starts_with("replica-"))
         .filter_map(|exchange| {
             let (group, resource) = resource(&exchange.path)?;
+            let installs = resource == "namespaces" && exchange.verb == "create";
+            if installs && !exchange.query.contains("dryRun") {
+                return None;
+            }
             Some((exchange.verb.to_owned(), group, resource))
         })
         .filter(|(verb, _, resource)| match resource.as_str() {
             "customresourcedefinitions" => !matches!(verb.as_str(), "get" | "patch"),
-            "namespaces" => verb != "create",
             _ => true,
         })
         .collect()
 }
 
-/// The rights that deploy/rbac.yaml grants.
+/// The rights that deploy/ grants, those to delete control planes included.
 pub(crate) fn granted() -> BTreeSet<Right> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
-    let text = std::fs::read_to_string(path).expect("deploy/rbac.yaml is there");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("it is in deploy/");
+    let text = ["rbac.yaml", "retirement.yaml"].map(read).join("\n---\n");
     let mut rights = BTreeSet::new();
     for document in text.split("\n---\n") {
         let object: Value = serde_norway::from_str(document).expect("deploy/rbac.yaml is YAML");

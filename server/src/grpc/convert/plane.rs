@@ -37,7 +37,8 @@ pub(crate) fn plane(
     }
 }
 
-fn source(source: Source) -> proto::control_plane::Source {
+/// Where a plane was found.
+pub(crate) fn source(source: Source) -> proto::control_plane::Source {
     match source {
         Source::Calisti => proto::control_plane::Source::Calisti,
         Source::Sail => proto::control_plane::Source::Sail,

@@ -1,5 +1,7 @@
 //! Requests, parsed: everything that is wrong with one is found before it is refused.
 
+pub(crate) mod retirement;
+
 use super::verification;
 use crate::control::Ticket;
 use pbjson_types as well_known;

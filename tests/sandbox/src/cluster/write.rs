@@ -97,6 +97,7 @@ impl Cluster {
             self.inject(namespace, &mut object, &troubles)?;
             self.admit_by_limits(kind, &object)?;
         }
+        self.admit_by_cordon(kind, None, &object)?;
         if kind.namespaced() && kind.resource != kind::EVENTS {
             self.admit_by_quota(kind, &object)?;
         }
@@ -161,6 +162,9 @@ impl Cluster {
             }
         }
         schema::enforce(kind, &mut next)?;
+        if part == Part::Main {
+            self.admit_by_cordon(kind, Some(&current), &next)?;
+        }
         if next == *current {
             return Ok(current);
         }

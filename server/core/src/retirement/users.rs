@@ -1,0 +1,389 @@
+//! Who uses a plane, and what else keeps it from being retired: a function of a census alone.
+
+use super::census::{Census, Cordon};
+use super::{Finding, Subject, Terms, operator, remedy};
+use crate::cluster::{Controller, Namespace};
+use crate::injection::{self, Injection};
+use crate::label::{self, Labels};
+use crate::migration::{Migration, MoveState};
+use crate::plane::{Revision, Source};
+use crate::pod::{Injected, InjectionWish, Pod};
+use crate::problem::Code;
+use crate::workload::Role;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many findings of one code are told apart.
+const MOST: usize = 20;
+
+/// The tag by which what names no revision finds one.
+const DEFAULT: &str = "default";
+
+/// What is found of `plane`, what blocks first; an unused one gives nothing that blocks.
+pub fn judge(census: &Census, plane: &Subject, terms: &Terms, now: Timestamp) -> Vec<Finding> {
+    let look = Judge { census, plane, elsewhere: remedy::elsewhere(census, &plane.revision) };
+    let mut findings = look.unread();
+    findings.extend(look.standing());
+    findings.extend(look.migrations(terms, now));
+    findings.extend(look.tags());
+    findings.extend(look.namespaces());
+    findings.extend(look.pods());
+    findings.extend(look.gateways());
+    findings.extend(look.templates());
+    findings.extend(look.machines());
+    findings.extend(look.cni());
+    findings.extend(look.proxies());
+    findings.extend(operator::silent(census, plane));
+    findings.extend(look.rights());
+    findings.extend(look.cordon());
+    for finding in &mut findings {
+        let allowed = terms.allowed.iter().find(|it| it.code == finding.code);
+        if let Some(allowance) = allowed.filter(|_| super::ALLOWABLE.contains(&finding.code)) {
+            finding.blocks = false;
+            finding.allowed = Some(format!("{} (by {})", allowance.reason, allowance.by));
+        }
+    }
+    bounded(findings)
+}
+
+struct Judge<'a> {
+    census: &'a Census,
+    plane: &'a Subject,
+    elsewhere: String,
+}
+
+impl Judge<'_> {
+    fn revision(&self) -> &Revision {
+        &self.plane.revision
+    }
+
+    /// The plane as it is shown.
+    fn object(&self) -> String {
+        format!("ControlPlane/{}", self.revision())
+    }
+
+    /// Whether a value of `istio.io/rev` leads to the plane, directly or by a tag.
+    fn leads(&self, value: &str) -> bool {
+        value == self.revision().as_str() || self.census.cluster.tag(value) == Some(self.revision())
+    }
+
+    /// Whether the labels of a namespace lead to the plane.
+    fn attaches(&self, labels: &Labels) -> bool {
+        if labels.get(label::REVISION).is_some_and(|value| self.leads(value)) {
+            return true;
+        }
+        let wish = InjectionWish::default();
+        match injection::resolve(self.census.cluster.injectors(), labels, &wish, false) {
+            Injection::By(revision) => revision == *self.revision(),
+            Injection::Conflict(revisions) => revisions.contains(self.revision()),
+            Injection::None | Injection::Dangling(_) => false,
+        }
+    }
+
+    fn unread(&self) -> Vec<Finding> {
+        let unread = self.census.unread.iter();
+        unread.map(|(what, why)| Finding::blocker(Code::CensusIncomplete, what, why)).collect()
+    }
+
+    /// Whether it is a plane that can be retired at all.
+    fn standing(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let planes = self.census.cluster.planes();
+        let (object, revision) = (self.object(), self.revision());
+        if planes.get(revision).is_some_and(|plane| plane.mode == "PASSIVE") {
+            found.push(Finding::blocker(
+                Code::PlaneProtected,
+                &object,
+                "it is PASSIVE: its istiod runs in another cluster",
+            ));
+        }
+        let runs_here = self.census.cluster.istiods_of(revision).next().is_some();
+        if self.plane.source == Source::Istio && !runs_here && !self.census.deleting {
+            found.push(Finding::blocker(
+                Code::PlaneProtected,
+                &object,
+                "it is external: no istiod of it runs in this cluster",
+            ));
+        }
+        if !planes.values().any(|other| other.available && other.revision != *revision) {
+            let what = "no other plane is Available";
+            found.push(Finding::blocker(Code::PlaneLast, &object, what));
+        }
+        if let Some(parent) = &self.census.kept_by {
+            let what = format!("it is the active revision of {parent}, which would make it anew");
+            found.push(Finding::blocker(Code::PlaneActive, &object, what));
+        }
+        found
+    }
+
+    fn migrations(&self, terms: &Terms, now: Timestamp) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (id, planes) in &self.census.unsealed {
+            if planes.iter().any(|plane| plane == self.revision().as_str()) {
+                let what = "it names the plane, and is just being stored";
+                found.push(Finding::blocker(
+                    Code::UsedByMigration,
+                    format!("Migration/{id}"),
+                    what,
+                ));
+            }
+        }
+        let naming =
+            |it: &&Migration| [&it.spec.source, &it.spec.target].contains(&self.revision());
+        for migration in self.census.migrations.iter().filter(naming) {
+            let object = format!("Migration/{}", migration.id);
+            let Some(ended) = &migration.ended else {
+                let what = "it has not ended, and names the plane";
+                let command = format!("revshift cancel {}", migration.id);
+                let blocker = Finding::blocker(Code::UsedByMigration, object, what);
+                found.push(blocker.mended_by(format!("wait until it has ended, or: {command}")));
+                continue;
+            };
+            // What is on the source no more could go back there.
+            if migration.spec.source != *self.revision() {
+                continue;
+            }
+            let moved = migration.moves.iter().filter(|m| matches!(m.state, MoveState::Moved(_)));
+            let Some(last) = moved.map(|m| m.since.min(ended.at)).max() else {
+                continue;
+            };
+            let window = SignedDuration::try_from(terms.rollback_window).unwrap_or_default();
+            let until = last.checked_add(window).unwrap_or(Timestamp::MAX);
+            if now < until {
+                let what = format!("it could still be rolled back to the plane until {until:.0}");
+                found.push(Finding::blocker(Code::RollbackWindow, object, what));
+            }
+        }
+        found
+    }
+
+    /// Tags, the default among them, and the default validator.
+    fn tags(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let tags: BTreeSet<&str> = self.census.cluster.tags_of(self.revision()).collect();
+        for tag in tags {
+            let code = if tag == DEFAULT { Code::UsedAsDefault } else { Code::UsedByTag };
+            let what = "it leads to the plane";
+            let blocker = Finding::blocker(code, format!("Tag/{tag}"), what);
+            found.push(blocker.mended_by(remedy::tag(tag, &self.elsewhere)));
+        }
+        if self.census.validator.as_deref() == Some(self.revision().as_str()) {
+            let object = "ValidatingWebhookConfiguration/istiod-default-validator";
+            let what = "it has the plane validate all configuration of Istio";
+            let blocker = Finding::blocker(Code::UsedAsValidator, object, what);
+            found.push(blocker.mended_by(remedy::tag(DEFAULT, &self.elsewhere)));
+        }
+        found
+    }
+
+    fn namespaces(&self) -> Vec<Finding> {
+        let all = self.census.cluster.namespaces();
+        let attached = all.filter(|(_, meta, _)| self.attaches(&meta.labels));
+        attached
+            .map(|(name, meta, _)| {
+                let label = label::InjectionLabels::among(&meta.labels).deciding();
+                let what = match label {
+                    Some(label) => format!("its label {label} leads to the plane"),
+                    None => "the plane's webhook takes it".to_owned(),
+                };
+                let command = remedy::migrate(self.revision(), &self.elsewhere, name);
+                Finding::blocker(Code::UsedByNamespace, format!("Namespace/{name}"), what)
+                    .mended_by(command)
+            })
+            .collect()
+    }
+
+    /// Unfinished pods, by what makes them.
+    fn pods(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (name, _, namespace) in self.census.cluster.namespaces() {
+            let mut counts: BTreeMap<(String, String, bool), (u32, u32)> = BTreeMap::new();
+            for pod in namespace.pods.values().filter(|pod| self.injected(pod)) {
+                if self.is_own(name, namespace, pod) {
+                    continue;
+                }
+                let (kind, maker) = maker(namespace, pod);
+                let unknown = pod.make.injected == Injected::Unknown;
+                let count = counts.entry((kind, maker, unknown)).or_default();
+                count.0 += 1;
+                count.1 += u32::from(pod.terminating);
+            }
+            for ((kind, maker, unknown), (pods, terminating)) in counts {
+                let by = if unknown {
+                    "may have been injected by the plane"
+                } else {
+                    "were injected by the plane"
+                };
+                let ending = match terminating {
+                    0 => String::new(),
+                    some => format!(", {some} of them terminating"),
+                };
+                let what = format!("{pods} unfinished pods {by}{ending}");
+                let gateway = namespace.workloads.iter().any(|(key, workload)| {
+                    key.kind.as_str() == kind && key.name == maker && workload.role == Role::Gateway
+                });
+                let code = if gateway { Code::UsedByGateway } else { Code::UsedByPods };
+                let blocker = Finding::blocker(code, format!("{kind}/{name}/{maker}"), what);
+                found.push(blocker.mended_by(remedy::restart(name, &kind, &maker)));
+            }
+        }
+        found
+    }
+
+    fn injected(&self, pod: &Pod) -> bool {
+        match &pod.make.injected {
+            Injected::By(revision) => revision == self.revision(),
+            // Only Istio before 1.11 leaves no trace of its revision.
+            Injected::Unknown => true,
+            Injected::No => false,
+        }
+    }
+
+    fn is_own(&self, name: &str, namespace: &Namespace, pod: &Pod) -> bool {
+        match namespace.controller(pod) {
+            Controller::Workload(key) => self.census.own.contains(&(name.to_owned(), key)),
+            _ => false,
+        }
+    }
+
+    fn gateways(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for gateway in &self.census.gateways {
+            let (kind, namespace, name) = (&gateway.kind, &gateway.namespace, &gateway.name);
+            let what = match &gateway.revision {
+                Some(value) if self.leads(value) => format!("it names the plane as {value}"),
+                Some(_) => continue,
+                None => {
+                    let home = self.census.cluster.namespace(namespace);
+                    if !home.is_some_and(|(meta, _)| self.attaches(&meta.labels)) {
+                        continue;
+                    }
+                    "the label of its namespace leads to the plane".to_owned()
+                }
+            };
+            let command = match kind.as_str() {
+                "IstioMeshGateway" => remedy::mesh_gateway(namespace, name, &self.elsewhere),
+                _ if gateway.revision.is_none() => {
+                    remedy::migrate(self.revision(), &self.elsewhere, namespace)
+                }
+                _ => remedy::relabel(kind, namespace, name, &self.elsewhere),
+            };
+            let object = format!("{kind}/{namespace}/{name}");
+            found.push(Finding::blocker(Code::UsedByGateway, object, what).mended_by(command));
+        }
+        found
+    }
+
+    fn templates(&self) -> Vec<Finding> {
+        let naming = self.census.templates.iter().filter(|it| self.leads(&it.revision));
+        naming
+            .map(|template| {
+                let (kind, namespace) = (&template.kind, &template.namespace);
+                let what = format!("its pod template names the plane as {}", template.revision);
+                let object = format!("{kind}/{namespace}/{}", template.name);
+                let command = remedy::template(kind, namespace, &template.name, &self.elsewhere);
+                Finding::blocker(Code::UsedByTemplate, object, what).mended_by(command)
+            })
+            .collect()
+    }
+
+    fn machines(&self) -> Vec<Finding> {
+        let naming = self.census.machines.iter().filter(|it| self.leads(&it.revision));
+        naming
+            .map(|machine| {
+                let (kind, namespace, name) = (&machine.kind, &machine.namespace, &machine.name);
+                let what = format!("it names the plane as {}", machine.revision);
+                let object = format!("{kind}/{namespace}/{name}");
+                let command = remedy::relabel(kind, namespace, name, &self.elsewhere);
+                Finding::blocker(Code::UsedByMachine, object, what)
+                    .mended_by(format!("{command}; then restart the proxy on its machine"))
+            })
+            .collect()
+    }
+
+    fn cni(&self) -> Vec<Finding> {
+        let mine =
+            |it: &&super::census::Cni| it.revision.as_deref() == Some(self.revision().as_str());
+        let cnis = &self.census.cnis;
+        let others = self.census.cluster.planes().keys().any(|it| it != self.revision());
+        if cnis.iter().any(|cni| !mine(&cni)) || !others {
+            return Vec::new();
+        }
+        let mine = cnis.iter().filter(mine);
+        mine.map(|cni| {
+            let object = format!("DaemonSet/{}/{}", cni.namespace, cni.name);
+            let what =
+                "it is the only CNI, and goes with the plane; new pods of others may need it";
+            Finding::blocker(Code::UsedAsCni, object, what)
+        })
+        .collect()
+    }
+
+    fn proxies(&self) -> Vec<Finding> {
+        let connections = &self.census.connections;
+        let unknown = connections.incomplete();
+        let unknown =
+            unknown.map(|why| Finding::blocker(Code::ConnectionsUnknown, self.object(), why));
+        let connected = connections.proxies.iter().filter(|proxy| {
+            let home = self.census.cluster.namespace(&proxy.namespace);
+            !home.is_some_and(|(_, namespace)| {
+                let mut pods = namespace.pods.values().filter(|pod| pod.name == proxy.pod);
+                pods.any(|pod| self.is_own(&proxy.namespace, namespace, pod))
+            })
+        });
+        let connected = connected.map(|proxy| {
+            let object = format!("Pod/{}/{}", proxy.namespace, proxy.pod);
+            Finding::blocker(Code::UsedByProxy, object, "its proxy is connected to the plane")
+        });
+        unknown.into_iter().chain(connected).collect()
+    }
+
+    fn rights(&self) -> Vec<Finding> {
+        let forbidden = self.census.forbidden.iter();
+        forbidden
+            .map(|(target, why)| Finding::blocker(Code::DeletionForbidden, target.object(), why))
+            .collect()
+    }
+
+    fn cordon(&self) -> Option<Finding> {
+        let Some(Cordon::Missing(why)) = &self.census.cordon else {
+            return None;
+        };
+        let what =
+            format!("somebody may begin to use the plane while it is being proved unused: {why}");
+        let blocker = Finding::blocker(Code::CordonMissing, self.object(), what);
+        Some(Finding { blocks: false, ..blocker })
+    }
+}
+
+/// Kind and name of what makes a pod.
+fn maker(namespace: &Namespace, pod: &Pod) -> (String, String) {
+    match namespace.controller(pod) {
+        Controller::Workload(key) => (key.kind.as_str().to_owned(), key.name),
+        Controller::Job(name) => ("Job".to_owned(), name),
+        Controller::CronJob(name) => ("CronJob".to_owned(), name),
+        Controller::Nobody => ("Pod".to_owned(), pod.name.clone()),
+        Controller::Other { kind, name, .. } => (kind, name),
+    }
+}
+
+/// What blocks first; of many of one code the first, and how many more there are.
+fn bounded(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| !finding.blocks);
+    let mut counts: BTreeMap<Code, usize> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for finding in findings {
+        let count = counts.entry(finding.code).or_default();
+        *count += 1;
+        if *count <= MOST {
+            kept.push(finding);
+        }
+    }
+    for (code, count) in counts.into_iter().filter(|(_, count)| *count > MOST) {
+        if let Some(last) = kept.iter_mut().rfind(|finding| finding.code == code) {
+            let more = count - MOST;
+            last.message = format!("{}; and {more} more like this", last.message);
+        }
+    }
+    kept
+}

@@ -1,0 +1,329 @@
+//! The lists of a census, and what each of their objects says of a revision.
+
+use super::reader::Reader;
+use super::{Question, stored, subject};
+use crate::kube::{observe, record, store};
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodTemplateSpec, ReplicationController};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::{Resource, ResourceExt};
+use revshift_core::cluster::{Change, Key, Kind, Object};
+use revshift_core::label;
+use revshift_core::plane::Source;
+use revshift_core::retirement::census::{Census, Cni, Gateway, Machine, Template};
+use revshift_core::workload::{WorkloadKey, WorkloadKind};
+use std::collections::BTreeSet;
+
+/// The validator that is Istio's for all configuration that names no revision.
+const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
+/// The gateway that each plane of Calisti has of its own.
+const EXPANSION_GATEWAY: &str = "istio-meshexpansion-gateway";
+
+/// Namespaces, workloads, pods and webhooks.
+pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
+    let namespaces: Vec<Namespace> = reader.list(ListParams::default()).await;
+    census.cluster.apply(listed(Kind::Namespace, &namespaces, observe::namespace));
+    let deployments: Vec<Deployment> = reader.list(ListParams::default()).await;
+    for one in &deployments {
+        deployment(census, question, one);
+    }
+    let kind = |kind| Kind::Workload(kind);
+    let change = listed(kind(WorkloadKind::Deployment), &deployments, observe::deployment);
+    census.cluster.apply(change);
+    let sets: Vec<StatefulSet> = reader.list(ListParams::default()).await;
+    for one in &sets {
+        template(census, "StatefulSet", one, one.spec.as_ref().map(|spec| &spec.template));
+    }
+    census.cluster.apply(listed(kind(WorkloadKind::StatefulSet), &sets, observe::stateful_set));
+    let agents: Vec<DaemonSet> = reader.list(ListParams::default()).await;
+    for one in &agents {
+        daemon_set(census, one);
+    }
+    census.cluster.apply(listed(kind(WorkloadKind::DaemonSet), &agents, observe::daemon_set));
+    let rollouts = reader.optional(&observe::rollouts()).await;
+    for one in &rollouts {
+        let found = serde_json::from_value(one.data["spec"]["template"].clone()).ok();
+        template(census, "Rollout", one, found.as_ref());
+    }
+    census.cluster.apply(listed(kind(WorkloadKind::Rollout), &rollouts, observe::rollout));
+    bare(reader, census).await;
+    let hooks: Vec<MutatingWebhookConfiguration> = reader.list(ListParams::default()).await;
+    census.cluster.apply(listed(Kind::Injector, &hooks, observe::injectors));
+    let validators: Vec<PartialObjectMeta<ValidatingWebhookConfiguration>> =
+        metadata(reader, ListParams::default()).await;
+    let default = validators.iter().find(|it| it.name_any() == DEFAULT_VALIDATOR);
+    census.validator = default.and_then(|it| it.labels().get(label::REVISION).cloned());
+    let unfinished = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+    let pods: Vec<PartialObjectMeta<Pod>> = metadata(reader, unfinished).await;
+    census.cluster.apply(Change::ListingPods);
+    for pod in &pods {
+        census.cluster.apply(Change::Set(Kind::Pod, observe::key(pod), observe::pod(pod)));
+    }
+    census.cluster.apply(Change::ListedPods);
+}
+
+/// What makes pods and is no workload that could be rolled.
+async fn bare(reader: &mut Reader<'_>, census: &mut Census) {
+    let sets: Vec<ReplicaSet> = reader.list(ListParams::default()).await;
+    for one in sets.iter().filter(|it| !is_controlled(it.meta())) {
+        let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template(census, "ReplicaSet", one, found);
+    }
+    let controllers: Vec<ReplicationController> = reader.list(ListParams::default()).await;
+    for one in controllers.iter().filter(|it| !is_controlled(it.meta())) {
+        let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template(census, "ReplicationController", one, found);
+    }
+    let jobs: Vec<Job> = reader.list(ListParams::default()).await;
+    for one in jobs.iter().filter(|it| !is_finished(it)) {
+        template(census, "Job", one, one.spec.as_ref().map(|spec| &spec.template));
+    }
+    let of_cron = jobs.iter().map(|job| {
+        let owners = job.metadata.owner_references.iter().flatten();
+        let owner = owners.into_iter().find(|owner| owner.kind == "CronJob");
+        (observe::key(job), Object::Job(owner.map(|owner| owner.name.clone())))
+    });
+    census.cluster.apply(Change::Listed(Kind::Job, of_cron.collect()));
+    let crons: Vec<CronJob> = reader.list(ListParams::default()).await;
+    for one in &crons {
+        let job = one.spec.as_ref().and_then(|spec| spec.job_template.spec.as_ref());
+        template(census, "CronJob", one, job.map(|job| &job.template));
+    }
+}
+
+/// Gateways and machines, by their own resources.
+pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
+    let gateways = kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
+    for one in reader.optional(&gateways).await {
+        let class = one.data["spec"]["gatewayClassName"].as_str().unwrap_or_default();
+        if class.starts_with("istio") {
+            let revision = one.labels().get(label::REVISION).cloned();
+            census.gateways.push(gateway("Gateway", &one, revision));
+        }
+    }
+    let gateways =
+        kind("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway", "istiomeshgateways");
+    for one in reader.optional(&gateways).await {
+        let plane = &one.data["spec"]["istioControlPlane"];
+        let [name, namespace] = ["name", "namespace"].map(|key| plane[key].as_str());
+        let home = one.namespace().unwrap_or_default();
+        let named = name.map(|name| {
+            let namespace = namespace.unwrap_or(&home);
+            revshift_core::plane::Revision::of_calisti(name, namespace).0
+        });
+        let mine = named.as_deref() == Some(question.revision.as_str());
+        if mine && one.labels().get("app").is_some_and(|app| app == EXPANSION_GATEWAY) {
+            // It is the plane's own, and goes with it.
+            let kind = WorkloadKind::Deployment;
+            census.own.insert((home, WorkloadKey { kind, name: one.name_any() }));
+            continue;
+        }
+        census.gateways.push(gateway("IstioMeshGateway", &one, named));
+    }
+    for (name, plural) in
+        [("WorkloadGroup", "workloadgroups"), ("WorkloadEntry", "workloadentries")]
+    {
+        let resource = kind("networking.istio.io", "v1", name, plural);
+        for one in reader.optional(&resource).await {
+            let inner = &one.data["spec"]["metadata"];
+            let inner = [&inner["labels"], &inner["annotations"], &one.data["spec"]["labels"]];
+            let inner = inner.into_iter().filter_map(|all| all[label::REVISION].as_str());
+            let own = [one.labels(), one.annotations()];
+            let own = own.into_iter().filter_map(|all| all.get(label::REVISION));
+            let named: BTreeSet<&str> = own.map(String::as_str).chain(inner).collect();
+            for revision in named {
+                census.machines.push(Machine {
+                    kind: name.to_owned(),
+                    namespace: one.namespace().unwrap_or_default(),
+                    name: one.name_any(),
+                    revision: revision.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+/// Migrations, those included that are just being stored.
+pub(super) async fn migrations(reader: &mut Reader<'_>, census: &mut Census) {
+    let (objects, shards) = match stored(reader.client).await {
+        Ok(found) => found,
+        Err(error) => {
+            reader.missed::<()>("migrations.revshift.dev", &error);
+            return;
+        }
+    };
+    for object in &objects {
+        let mine: Vec<_> = shards.iter().filter(|shard| store::is_of(shard, object)).collect();
+        let planes = [object.spec.source.clone(), object.spec.target.clone()];
+        match record::migration(object, &mine) {
+            Ok(Some(migration)) if object.spec.sealed => census.migrations.push(migration),
+            _ => _ = census.unsealed.insert(object.name_any(), planes),
+        }
+    }
+}
+
+/// What the plane's operator has left in its status.
+pub(super) fn operator(census: &mut Census, plane: &DynamicObject, source: Source) {
+    if source != Source::Calisti {
+        return;
+    }
+    let told = plane.data["status"]["injectionNamespaces"].as_array();
+    let names = told.map(|all| all.iter().filter_map(|it| Some(it.as_str()?.to_owned())).collect());
+    let path = ["f:status", "f:injectionNamespaces"];
+    let entries = plane.metadata.managed_fields.iter().flatten().filter(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        path.iter().try_fold(fields, |fields, step| Some(fields?.get(step))).flatten().is_some()
+    });
+    let written: Option<Timestamp> =
+        entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max();
+    census.operator.namespaces = names;
+    census.operator.written = written;
+}
+
+/// The Istio that would make this IstioRevision anew, being its active one.
+pub(super) async fn parent(reader: &mut Reader<'_>, plane: &DynamicObject) -> Option<String> {
+    let owner = plane.owner_references().iter().find(|owner| owner.kind == "Istio")?;
+    let resource = kind("sailoperator.io", "v1", "Istio", "istios");
+    let api = Api::<DynamicObject>::all_with(reader.client.clone(), &resource);
+    let object = format!("Istio/{}", owner.name);
+    match api.get_opt(&owner.name).await {
+        Ok(found) => {
+            let found = found?;
+            let active = found.data["status"]["activeRevisionName"].as_str();
+            active.is_none_or(|active| active == plane.name_any()).then_some(object)
+        }
+        Err(error) => {
+            reader.missed::<()>(&object, &error);
+            None
+        }
+    }
+}
+
+fn deployment(census: &mut Census, question: &Question, object: &Deployment) {
+    let (labels, name) = (object.labels(), object.name_any());
+    let app = labels.get("app").map(String::as_str);
+    let mine = labels.get(label::REVISION).is_some_and(|it| it == question.revision.as_str());
+    let namespace = object.namespace().unwrap_or_default();
+    if mine && [Some("istiod"), Some(EXPANSION_GATEWAY)].contains(&app) {
+        let kind = WorkloadKind::Deployment;
+        census.own.insert((namespace.clone(), WorkloadKey { kind, name: name.clone() }));
+        if app == Some("istiod") && question.source == Source::Istio {
+            census.deleting = object.metadata.deletion_timestamp.is_some();
+            census.plane = Some(subject(question, object.uid().unwrap_or_default()));
+        }
+        return;
+    }
+    if operates(&name, question) {
+        let available = object.status.as_ref().and_then(|status| status.available_replicas);
+        let found = (format!("{namespace}/{name}"), available.unwrap_or_default() > 0);
+        census.operator.deployments.push(found);
+    }
+    template(census, "Deployment", object, object.spec.as_ref().map(|spec| &spec.template));
+}
+
+/// Whether a Deployment of this name is the operator of the plane: each of Calisti's is for one minor
+/// version, as its name tells (`istio-operator-v117x`).
+fn operates(name: &str, question: &Question) -> bool {
+    match question.source {
+        Source::Istio => false,
+        Source::Sail => {
+            ["sail-operator", "servicemesh-operator3"].iter().any(|it| name.starts_with(it))
+        }
+        Source::Calisti => {
+            let plane = question.name.rsplit('-').next().unwrap_or_default();
+            name.contains("istio-operator")
+                && (!name.contains("-v") || name.ends_with(&format!("-{plane}")))
+        }
+    }
+}
+
+fn daemon_set(census: &mut Census, object: &DaemonSet) {
+    match cni(object) {
+        Some(cni) => census.cnis.push(cni),
+        None => template(census, "DaemonSet", object, object.spec.as_ref().map(|it| &it.template)),
+    }
+}
+
+/// What a DaemonSet is as a node agent of Istio's CNI; none if it is none.
+pub(super) fn cni(object: &DaemonSet) -> Option<Cni> {
+    let labels = object.labels();
+    let mut apps = ["k8s-app", "app"].into_iter().filter_map(|key| labels.get(key));
+    let named = object.name_any().starts_with("istio-cni");
+    if !named && !apps.any(|app| app.starts_with("istio-cni")) {
+        return None;
+    }
+    let status = object.status.clone().unwrap_or_default();
+    Some(Cni {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        revision: labels.get(label::REVISION).cloned(),
+        ready: status.number_ready >= status.desired_number_scheduled,
+    })
+}
+
+/// Notes a pod template that names a revision and wants to be injected.
+fn template<K: Resource>(
+    census: &mut Census,
+    kind: &str,
+    object: &K,
+    template: Option<&PodTemplateSpec>,
+) {
+    let labels = template.and_then(|it| it.metadata.as_ref()?.labels.as_ref());
+    let Some(labels) = labels
+        .filter(|labels| labels.get(label::SIDECAR_INJECT).is_none_or(|wish| wish != "false"))
+    else {
+        return;
+    };
+    if let Some(revision) = labels.get(label::REVISION) {
+        census.templates.push(Template {
+            kind: kind.to_owned(),
+            namespace: object.meta().namespace.clone().unwrap_or_default(),
+            name: object.meta().name.clone().unwrap_or_default(),
+            revision: revision.clone(),
+        });
+    }
+}
+
+fn gateway(kind: &str, object: &DynamicObject, revision: Option<String>) -> Gateway {
+    Gateway {
+        kind: kind.to_owned(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        revision,
+    }
+}
+
+fn is_controlled(meta: &ObjectMeta) -> bool {
+    meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
+}
+
+fn is_finished(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|it| ["Complete", "Failed"].contains(&it.type_.as_str()) && it.status == "True")
+}
+
+fn listed<K: Resource>(kind: Kind, objects: &[K], convert: fn(&K) -> Object) -> Change {
+    let listed: Vec<(Key, Object)> =
+        objects.iter().map(|it| (observe::key(it), convert(it))).collect();
+    Change::Listed(kind, listed)
+}
+
+/// Metadata of all objects of a kind that every cluster has.
+async fn metadata<K>(reader: &mut Reader<'_>, params: ListParams) -> Vec<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    reader.list::<PartialObjectMeta<K>>(params).await
+}
+
+fn kind(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}

@@ -1,0 +1,84 @@
+//! Lists from the API server's store: paged, never from a cache; what fails is noted, and not in silence
+//! taken for nothing.
+
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::{Client, Error, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// Objects of one page.
+const PAGE: u32 = 500;
+
+/// Reads lists, and keeps what could not be read.
+pub(super) struct Reader<'a> {
+    pub(super) client: &'a Client,
+    /// What could not be read, and why.
+    pub(super) unread: Vec<(String, String)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(client: &'a Client) -> Self {
+        Self { client, unread: Vec::new() }
+    }
+
+    /// All objects of a kind that every cluster has.
+    pub(super) async fn list<K>(&mut self, params: ListParams) -> Vec<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        match all(&api, params).await {
+            Ok(objects) => objects,
+            Err(error) => self.missed(&K::plural(&()), &error),
+        }
+    }
+
+    /// All objects of a kind that a cluster may have.
+    pub(super) async fn optional(&mut self, resource: &ApiResource) -> Vec<DynamicObject> {
+        self.selected(resource, ListParams::default()).await
+    }
+
+    /// Of them those that `params` select.
+    pub(super) async fn selected(
+        &mut self,
+        resource: &ApiResource,
+        params: ListParams,
+    ) -> Vec<DynamicObject> {
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), resource);
+        match all(&api, params).await {
+            Ok(objects) => objects,
+            Err(Error::Api(status)) if status.code == 404 => Vec::new(),
+            Err(error) => {
+                let what = format!("{}.{}", resource.plural, resource.group);
+                self.missed(what.trim_end_matches('.'), &error)
+            }
+        }
+    }
+
+    /// Notes that something could not be read.
+    pub(super) fn missed<T>(&mut self, what: &str, error: &Error) -> Vec<T> {
+        let why = match error {
+            Error::Api(status) => format!("it cannot be listed: {}", status.message),
+            error => format!("it cannot be listed: {error}"),
+        };
+        self.unread.push((what.to_owned(), why));
+        Vec::new()
+    }
+}
+
+/// Every page of a list. No resourceVersion: it is read from the store itself.
+pub(super) async fn all<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = params.limit(PAGE);
+    let mut objects = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        objects.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}
