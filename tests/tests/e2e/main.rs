@@ -11,6 +11,7 @@
 mod budgets;
 mod calendar;
 mod checks;
+mod connections;
 mod exchanges;
 mod explorer;
 mod extension;
