@@ -46,7 +46,7 @@ impl Plan {
     fn facts(&self) -> Vec<String> {
         let header = &self.header;
         let mut facts = vec![
-            format!("from {} to {}", header.source, header.target),
+            wording::tag::ways(header),
             format!("rollout timeout {}", wording::duration(header.rollout_timeout.as_ref())),
         ];
         facts.push(format!("failure budget {}", header.failure_budget));
@@ -59,6 +59,7 @@ impl Plan {
         facts.extend(header.waits_for.iter().map(|id| format!("waits for {id}")));
         facts.extend(header.windows.iter().map(|window| format!("window {window}")));
         facts.extend(header.gates.iter().map(wording::gate::gate));
+        facts.extend(header.tags.iter().flat_map(wording::tag::tags));
         for finding in &self.findings {
             facts.push(format!("{} {}: {}", finding.code, finding.object, finding.message));
         }

@@ -43,6 +43,7 @@ fn planes() -> Fake {
         error: "no replica\nis ready".into(),
         tags: vec!["prod".into(), "canary".into()],
         connected_unknown: "http://a:15014\nis silent".into(),
+        default_by: proto::DefaultBy::Validator.into(),
         ..Default::default()
     };
     Fake::default()
@@ -62,10 +63,10 @@ async fn planes_are_printed_as_kubectl_prints_them_and_go_on_to_the_right() {
     let end = revshift("planes").at(&server).run().await;
     let unknown = "who is connected to 1-31 is unknown: http://a:15014 is silent\n";
     end.is(Done).said(unknown).printed(r#"
-NAME          MODE     NETWORK    STATUS      MESH EXPANSION   EXPANSION GW IPS                   ERROR                 AGE         REVISION                VERSION   NAMESPACES   PODS   CONNECTED
+NAME          MODE     NETWORK    STATUS      MESH EXPANSION   EXPANSION GW IPS                   ERROR                 AGE         REVISION                VERSION   NAMESPACES   PODS   CONNECTED   TAGS          DEFAULT
 cp-v113x      ACTIVE   network1   Available   true             ["3.122.28.53","3.122.43.249"]                           87m         cp-v113x.istio-system   1.13.5    3            24     24
 cp-v115x      ACTIVE   network1   Available   true             ["3.122.31.252","18.195.79.209"]                         3d2h        cp-v115x.istio-system   1.15.3    3            24     24
-istiod-1-31                       Degraded                                                        no replica is ready   <unknown>   1-31                              0            0      ?
+istiod-1-31                       Degraded                                                        no replica is ready   <unknown>   1-31                              0            0      ?           prod,canary   VALIDATOR
 "#);
     let tokens: Vec<_> = server
         .requests::<proto::ListControlPlanesRequest>()
@@ -76,11 +77,11 @@ istiod-1-31                       Degraded                                      
 }
 
 #[tokio::test(start_paused = true)]
-async fn wide_planes_have_source_tags_and_namespace() {
+async fn wide_planes_have_source_and_namespace() {
     let end = revshift("planes -o wide --no-headers").at(&planes()).run().await;
     let last = end.is(Done).out.lines().last().unwrap();
     assert_eq!(end.out.lines().count(), 3);
-    assert!(last.ends_with("   ISTIO     prod,canary   istio-system"), "{last}");
+    assert!(last.ends_with("   prod,canary   VALIDATOR   ISTIO     istio-system"), "{last}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,11 +130,14 @@ async fn namespaces_show_labels_and_pods_apart() {
         state: state.into(),
         terminating: false,
         migration: String::new(),
+        tag: String::new(),
     };
     let namespaces = vec![
         namespace("bookinfo", &[(OLD, 6), ("", 1)], namespace::State::Mixed),
         proto::Namespace {
             migration: "m-7".into(),
+            label: "istio.io/rev=prod".into(),
+            tag: "prod".into(),
             ..namespace("smm-demo", &[], namespace::State::Attached)
         },
     ];
@@ -142,9 +146,9 @@ async fn namespaces_show_labels_and_pods_apart() {
     let end = revshift("namespaces --plane cp-v113x").at(&server).run().await;
     end.is(Done).printed(
         "
-        NAME       LABEL                                PLANE                   INJECTED                      STATE      MIGRATION
-        bookinfo   istio.io/rev=cp-v113x.istio-system   cp-v113x.istio-system   cp-v113x.istio-system:6,-:1   MIXED
-        smm-demo   istio.io/rev=cp-v113x.istio-system   cp-v113x.istio-system                                 ATTACHED   m-7
+        NAME       LABEL                                TAG    PLANE                   INJECTED                      STATE      MIGRATION
+        bookinfo   istio.io/rev=cp-v113x.istio-system          cp-v113x.istio-system   cp-v113x.istio-system:6,-:1   MIXED
+        smm-demo   istio.io/rev=prod                    prod   cp-v113x.istio-system                                 ATTACHED   m-7
         ",
     );
     assert_eq!(server.requests::<proto::ListNamespacesRequest>()[0].revision, "cp-v113x");

@@ -28,6 +28,7 @@ use revshift_core::plan::{self, PLAN_VERSION, Plan};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
 use revshift_core::selection;
+use revshift_core::tag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
@@ -245,6 +246,9 @@ impl Control {
             understood(&live)?;
             let stored = self.stored(&live)?;
             let Stored { migration, waiting_for, .. } = &stored;
+            if *command == Command::Resume {
+                tag::resumable(&self.ready()?.cluster, migration)?;
+            }
             let now = self.clock.now();
             let control = command::issue(migration, waiting_for, command, &caller.0, now)?;
             if control == stored.migration.control {

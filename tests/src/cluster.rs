@@ -49,6 +49,21 @@ pub(crate) async fn application(bed: &dyn Bed, name: &str) -> Result<()> {
     ready(bed, name, 2).await
 }
 
+/// A namespace with these labels, which lead to `plane`, and one Deployment `web` of two replicas, all ready.
+pub(crate) async fn application_on(
+    bed: &dyn Bed,
+    name: &str,
+    labels: &[(&str, &str)],
+    plane: &str,
+) -> Result<()> {
+    let client = bed.client();
+    namespace(&client, name, labels).await?;
+    // Admission sees a new webhook a little later than other readers.
+    until_injecting(bed, name, plane).await?;
+    create::<Deployment>(&client, deployment(name, "web", 2)).await?;
+    until_injected(bed, name, plane, 2).await
+}
+
 /// A namespace on the old plane with one Deployment `web` of two replicas whose pods carry these
 /// labels; all ready.
 pub(crate) async fn application_with(

@@ -1,7 +1,9 @@
 //! Control planes that a scenario adds, changes and takes away again.
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
@@ -96,6 +98,78 @@ pub(crate) async fn set_failure_policy(
             .with_context(|| format!("cannot change {name}"))?;
     }
     Ok(())
+}
+
+/// Leads a tag to a revision, as `istioctl tag set --overwrite` does: its webhooks are those of the
+/// revision, for namespaces and pods that name the tag.
+pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Result<()> {
+    let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let selector = format!("istio.io/rev={revision},!istio.io/tag");
+    let own = api.list(&ListParams::default().labels(&selector)).await?.items;
+    let own = own.into_iter().next().context("the revision has no webhooks")?;
+    let mut webhooks = own.webhooks;
+    for selector in webhooks
+        .iter_mut()
+        .flatten()
+        .flat_map(|webhook| [webhook.namespace_selector.as_mut(), webhook.object_selector.as_mut()])
+    {
+        let selector = selector.into_iter();
+        let all = selector.flat_map(|it| it.match_expressions.iter_mut().flatten());
+        for one in all.filter(|one| one.key == "istio.io/rev" && one.operator == "In") {
+            one.values = Some(vec![tag.to_owned()]);
+        }
+    }
+    if tag == "default" {
+        let webhooks = webhooks.get_or_insert_default();
+        let mut enabled = webhooks.first().context("there are no webhooks")?.clone();
+        enabled.name = "namespace.sidecar-injector.istio.io".to_owned();
+        enabled.namespace_selector = Some(serde_json::from_value(json!({ "matchExpressions": [
+            { "key": "istio-injection", "operator": "In", "values": ["enabled"] },
+        ] }))?);
+        webhooks.push(enabled);
+    }
+    let name = format!("istio-revision-tag-{tag}");
+    let mut object: MutatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": { "name": name, "labels": {
+            "app": "sidecar-injector", "istio.io/rev": revision, "istio.io/tag": tag,
+        } },
+    }))?;
+    object.metadata.annotations = own.metadata.annotations;
+    object.webhooks = webhooks;
+    match api.get_opt(&name).await? {
+        Some(known) => {
+            object.metadata.resource_version = known.metadata.resource_version;
+            api.replace(&name, &PostParams::default(), &object).await?
+        }
+        None => api.create(&PostParams::default(), &object).await?,
+    };
+    Ok(())
+}
+
+/// Removes a tag.
+pub(crate) async fn remove_tag(client: &Client, tag: &str) -> Result<()> {
+    delete::<MutatingWebhookConfiguration>(client, &format!("istio-revision-tag-{tag}")).await
+}
+
+/// The name of the default validator.
+const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
+
+/// Creates a default validator that names a revision, and validates nothing.
+pub(crate) async fn create_default_validator(client: &Client, revision: &str) -> Result<()> {
+    let object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {
+            "name": DEFAULT_VALIDATOR,
+            "labels": { "app": "istiod", "istio.io/rev": revision },
+        },
+    });
+    put::<ValidatingWebhookConfiguration>(client, object).await
+}
+
+/// Deletes the default validator.
+pub(crate) async fn delete_default_validator(client: &Client) -> Result<()> {
+    delete::<ValidatingWebhookConfiguration>(client, DEFAULT_VALIDATOR).await
 }
 
 /// Installs the definition of IstioRevision.

@@ -26,6 +26,7 @@ mod replicas;
 mod retirements;
 mod rollback;
 mod rollouts;
+mod tags;
 mod waves;
 mod windows;
 
@@ -136,6 +137,12 @@ scenarios! {
     waves::a_gateway_waits_for_an_approval,
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
+    tags::labels_of_tags_are_rewritten_and_restored,
+    tags::a_rule_leaves_tags_out_unless_told,
+    tags::a_tag_that_is_named_is_what_is_written,
+    tags::a_tag_that_moves_pauses_the_migration,
+    tags::a_tag_that_is_left_is_watched_until_it_is_left,
+    tags::planes_tell_tags_and_the_default,
     windows::a_window_lets_through_or_holds,
     extends::a_migration_takes_in_what_came_since,
     gates::what_was_moved_soaks_before_anything_later_begins,

@@ -18,10 +18,10 @@ use crate::{
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Control plane to leave: a revision, or a Calisti control plane's name
+    /// Control plane to leave: a revision, a Calisti control plane's name, or a tag
     #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
     from: Option<String>,
-    /// Control plane to move to, likewise
+    /// Control plane to move to, likewise; a tag that is named here is what namespaces are labelled with
     #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
     to: Option<String>,
     #[command(flatten)]
@@ -59,6 +59,17 @@ pub(crate) struct Args {
     /// given several times
     #[arg(long = "check", value_name = "NAME", conflicts_with = "file")]
     checks: Vec<String>,
+    /// What becomes of namespaces that are on --from by a tag or by istio-injection: refuse, or rewrite
+    /// to have their labels replaced
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "refuse",
+        value_name = "WHAT",
+        conflicts_with = "file"
+    )]
+    tags: Tags,
     /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
     #[arg(long)]
     allow_downtime: bool,
@@ -116,6 +127,24 @@ impl From<OnFailure> for proto::OnFailure {
     }
 }
 
+/// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Tags {
+    /// They are refused
+    Refuse,
+    /// Their labels are replaced
+    Rewrite,
+}
+
+impl From<Tags> for proto::TagPolicy {
+    fn from(what: Tags) -> Self {
+        match what {
+            Tags::Refuse => Self::Refuse,
+            Tags::Rewrite => Self::Rewrite,
+        }
+    }
+}
+
 /// Which namespaces move.
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
@@ -157,6 +186,7 @@ impl Args {
                 gates: gates(self.soak, self.checks),
                 windows: self.windows,
                 verification: proto::Verification::from(self.verify).into(),
+                tags: proto::TagPolicy::from(self.tags).into(),
             },
         };
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

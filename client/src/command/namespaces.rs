@@ -40,7 +40,7 @@ impl Args {
 }
 
 impl Row for proto::Namespace {
-    const COLUMNS: &[&str] = &["NAME", "LABEL", "PLANE", "INJECTED", "STATE", "MIGRATION"];
+    const COLUMNS: &[&str] = &["NAME", "LABEL", "TAG", "PLANE", "INJECTED", "STATE", "MIGRATION"];
     const WIDE: &[&str] = &["TERMINATING"];
 
     fn key(&self) -> &str {
@@ -52,6 +52,7 @@ impl Row for proto::Namespace {
         vec![
             Cell::new(&self.name),
             Cell::new(&self.label),
+            Cell::new(&self.tag),
             Cell::new(&self.resolved_plane),
             Cell::new(injected(&self.injected)),
             Cell::new(state).tone(tone),

@@ -53,8 +53,10 @@ impl Row for proto::ControlPlane {
         "NAMESPACES",
         "PODS",
         "CONNECTED",
+        "TAGS",
+        "DEFAULT",
     ];
-    const WIDE: &[&str] = &["SOURCE", "TAGS", "NAMESPACE"];
+    const WIDE: &[&str] = &["SOURCE", "NAMESPACE"];
 
     fn key(&self) -> &str {
         &self.revision
@@ -79,15 +81,13 @@ impl Row for proto::ControlPlane {
                 Some(proxies) => proxies.into(),
                 None => Cell::new("?").tone(Tone::Warn),
             },
+            Cell::new(self.tags.join(",")),
+            Cell::new(wording::default_by(self.default_by)),
         ]
     }
 
     fn wide(&self) -> Vec<Cell> {
-        vec![
-            Cell::new(wording::source(self.source)),
-            Cell::new(self.tags.join(",")),
-            Cell::new(&self.namespace),
-        ]
+        vec![Cell::new(wording::source(self.source)), Cell::new(&self.namespace)]
     }
 }
 

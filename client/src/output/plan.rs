@@ -18,12 +18,13 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -
     let count = u32::try_from(plan.entries.len()).unwrap_or(u32::MAX);
     let namespaces = wording::count(count, "namespace");
     let mut lines = vec![
-        format!("plan: {namespaces} from {} to {}", header.source, header.target),
+        format!("plan: {namespaces} {}", wording::tag::ways(header)),
         format!("rollout timeout: {}", wording::duration(header.rollout_timeout.as_ref())),
     ];
     if !header.extends.is_empty() {
         lines.push(format!("migration {} takes them in, behind its last wave", header.extends));
     }
+    lines.extend(header.tags.iter().flat_map(wording::tag::tags));
     if header.allow_downtime {
         lines.push("workloads that have only one pod may be interrupted".to_owned());
     }

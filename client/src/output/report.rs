@@ -29,10 +29,11 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
     let moment = |time: Option<&pbjson_types::Timestamp>| {
         time.map(|time| wording::moment(time, now)).unwrap_or_default()
     };
+    let tags = migration.tags.clone().unwrap_or_default();
     let facts = [
         ("ID", migration.id.clone()),
-        ("From", migration.source.clone()),
-        ("To", migration.target.clone()),
+        ("From", wording::tag::plane(&migration.source, &tags.source_tag)),
+        ("To", wording::tag::plane(&migration.target, &tags.target_tag)),
         ("State", wording::migration_stand(migration)),
         ("Message", migration.message.clone()),
         ("Waits for", wording::waits_for(migration, Some(now))),
@@ -46,6 +47,7 @@ pub(crate) fn header(migration: &proto::Migration, now: Timestamp) -> Vec<String
         ("Gates", wording::gate::gates(migration)),
         ("On failure", wording::on_failure(migration.on_failure)),
         ("Verification", wording::verification(migration.verification)),
+        ("Tags", wording::tag::tags(&tags).join("; ")),
         ("Rolls back", migration.rollback_of.clone()),
         ("Reason", migration.reason.clone()),
         ("Requester", migration.requester.clone()),
@@ -148,6 +150,16 @@ pub(crate) fn pause_advice<'m>(
         let accept = context.command(&format!("resume {id} --accept-gates"));
         let again = format!("next: mend it and check again: {again}");
         return vec![look, again, format!("next: go on all the same: {accept}")];
+    }
+    if let Some(problem) = migration.tags.iter().find_map(|tags| tags.drift.as_ref()) {
+        let remedy = format!("next: {}", style::one_line(&problem.remedy));
+        let resume = context.command(&format!("resume {id}"));
+        let cancel = context.command(&format!("cancel {id}"));
+        return vec![
+            remedy,
+            format!("next: once that is done, go on: {resume}"),
+            format!("next: leave it at that: {cancel}"),
+        ];
     }
     let stuck: Vec<_> = moves
         .filter(|it| fold::is_stuck(it))

@@ -3,6 +3,7 @@
 //! Values that a newer server sends and this client does not know are shown by their number.
 
 pub(crate) mod gate;
+pub(crate) mod tag;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -150,6 +151,14 @@ pub(crate) fn migration_state(value: i32) -> (String, Tone) {
         Some(State::Unspecified | State::Pending | State::Running) | None => Tone::Plain,
     };
     (word(known.map(|known| known.as_str_name()), "STATE_", value), tone)
+}
+
+/// By what a plane is the default one; empty when it is not.
+pub(crate) fn default_by(value: i32) -> String {
+    match proto::DefaultBy::try_from(value) {
+        Ok(proto::DefaultBy::Unspecified) => String::new(),
+        known => word(known.ok().map(|known| known.as_str_name()), "DEFAULT_BY_", value),
+    }
 }
 
 /// Why it is paused; empty when it is not.

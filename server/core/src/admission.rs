@@ -185,7 +185,7 @@ fn start(migration: &Migration, m: &Move, now: Timestamp) -> Move {
 /// before it has held. While a failure waits for an answer, only what was asked to be tried again.
 fn startable<'a>(migration: &'a Migration, measuring: &BTreeSet<String>) -> Vec<&'a Move> {
     let paused = migration.paused();
-    if paused == Some(PauseReason::User) {
+    if matches!(paused, Some(PauseReason::User | PauseReason::Drift)) {
         return Vec::new();
     }
     let mut startable: Vec<(usize, &Move)> =

@@ -109,6 +109,10 @@ pub fn of_migration(
             });
             (true, "Paused", format!("{}{sum}", why.unwrap_or_default()))
         }
+        MigrationState::Paused(PauseReason::Drift) => {
+            let why = migration.drifted().map(|drift| format!("{}; ", drift.problem().message));
+            (true, "Paused", format!("{}{sum}", why.unwrap_or_default()))
+        }
         MigrationState::WaitingApproval(wave) => {
             (false, "WaitingApproval", format!("wave {wave} waits for an approval; {sum}"))
         }

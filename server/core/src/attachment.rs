@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Attachment {
     /// The deciding label as `key=value`; none when no label decides.
     pub label: Option<String>,
+    /// The tag through which its labels lead to the desired plane; none where they name a revision.
+    pub tag: Option<String>,
     /// The plane that would inject an ordinary pod created now.
     pub desired: Injection,
     /// Pods that are not terminating, by what injected them.
@@ -38,8 +40,7 @@ pub enum AttachmentState {
 
 /// The attachment of one namespace.
 pub fn attachment(cluster: &Cluster, meta: &NamespaceMeta, namespace: &Namespace) -> Attachment {
-    let desired =
-        injection::resolve(cluster.injectors(), &meta.labels, &InjectionWish::default(), false);
+    let desired = cluster.injection_of_labels(&meta.labels);
     let mut pods = BTreeMap::new();
     let mut same = 0_u32;
     let mut different: BTreeSet<&Injected> = BTreeSet::new();
@@ -61,7 +62,9 @@ pub fn attachment(cluster: &Cluster, meta: &NamespaceMeta, namespace: &Namespace
         _ => AttachmentState::Mixed,
     };
     let label = InjectionLabels::among(&meta.labels).deciding();
-    Attachment { label, desired, pods, state }
+    let wish = InjectionWish::default();
+    let tag = injection::tag(cluster.injectors(), &meta.labels, &wish).map(str::to_owned);
+    Attachment { label, tag, desired, pods, state }
 }
 
 /// How many namespaces and pods are attached to a plane.

@@ -12,13 +12,13 @@ mod reply;
 
 pub use controller::Controller;
 pub use peers::Peer;
-pub use planes::Istiod;
+pub use planes::{DefaultBy, Istiod};
 
 use crate::headcount::Slice;
 use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
-use crate::plane::{Plane, Planes, Source};
-use crate::pod::{Injected, Owner, Pod, TemplateHash};
+use crate::plane::{Plane, Planes, Revision, Source};
+use crate::pod::{Injected, InjectionWish, Owner, Pod, TemplateHash};
 use crate::workload::{Role, Workload, WorkloadKey, WorkloadKind};
 use changed::Changed;
 pub use pods::Pods;
@@ -34,6 +34,8 @@ pub struct Cluster {
     istiods: BTreeMap<(String, String), Istiod>,
     /// Injectors by webhook configuration.
     injectors: BTreeMap<String, Vec<Injector>>,
+    /// The revision on the default validator.
+    default_validator: Option<Revision>,
     /// Copies of planes in other clusters, by namespace and name.
     peers: BTreeMap<(String, String), Peer>,
     planes: Planes,
@@ -114,6 +116,8 @@ pub enum Kind {
     Plane(Source),
     /// Copies of Calisti's planes in other clusters.
     Peer,
+    /// The default validator.
+    DefaultValidator,
 }
 
 /// One object as read.
@@ -135,6 +139,8 @@ pub enum Object {
     Plane(Box<Plane>),
     /// A copy of a plane in another cluster.
     Peer(Peer),
+    /// The revision that the default validator names.
+    DefaultValidator(Option<Revision>),
 }
 
 /// Names an object among those of its kind; `namespace` is empty for cluster-scoped ones.
@@ -214,6 +220,11 @@ impl Cluster {
         })
     }
 
+    /// What happens to an ordinary pod that is created in a namespace with `labels`.
+    pub fn injection_of_labels(&self, labels: &Labels) -> Injection {
+        injection::resolve(&self.flat_injectors, labels, &InjectionWish::default(), false)
+    }
+
     /// What happens to a pod of `workload` that is created in a namespace with `labels`.
     pub fn injection(&self, labels: &Labels, workload: &Workload) -> Injection {
         injection::resolve(&self.flat_injectors, labels, &workload.wish, workload.host_network)
@@ -291,6 +302,7 @@ impl Cluster {
                 self.find_planes();
             }
             Object::Peer(peer) => self.set_peer(key, peer),
+            Object::DefaultValidator(revision) => self.default_validator = revision,
         }
     }
 
@@ -329,6 +341,7 @@ impl Cluster {
                 self.find_planes();
             }
             Kind::Peer => self.peer_gone(key),
+            Kind::DefaultValidator => self.default_validator = None,
         }
     }
 
@@ -340,11 +353,15 @@ impl Cluster {
             Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => {
                 self.changed.namespace(&key.namespace);
             }
-            Kind::Injector | Kind::Plane(_) | Kind::Peer => {}
+            Kind::Injector | Kind::Plane(_) | Kind::Peer | Kind::DefaultValidator => {}
         }
     }
 
     fn forget(&mut self, kind: Kind) {
+        if kind == Kind::DefaultValidator {
+            self.default_validator = None;
+            return;
+        }
         self.changed.everything();
         for namespace in self.namespaces.values_mut() {
             match kind {
@@ -353,7 +370,7 @@ impl Cluster {
                 Kind::Pod => namespace.pods.clear(),
                 Kind::Job => namespace.cron_jobs.clear(),
                 Kind::Slice => namespace.slices.clear(),
-                Kind::Injector | Kind::Plane(_) | Kind::Peer => {}
+                Kind::Injector | Kind::Plane(_) | Kind::Peer | Kind::DefaultValidator => {}
             }
         }
         self.namespaces.retain(|_, namespace| !namespace.is_empty());
@@ -362,7 +379,12 @@ impl Cluster {
             Kind::Injector => self.injectors.clear(),
             Kind::Plane(source) => self.declared.retain(|(of, _), _| *of != source),
             Kind::Peer => self.peers.clear(),
-            Kind::Namespace | Kind::Workload(_) | Kind::Pod | Kind::Job | Kind::Slice => return,
+            Kind::Namespace
+            | Kind::Workload(_)
+            | Kind::Pod
+            | Kind::Job
+            | Kind::Slice
+            | Kind::DefaultValidator => return,
         }
         self.find_planes();
     }

@@ -83,6 +83,9 @@ pub fn command(
                 return refuse(&why);
             }
             control.paused = false;
+            if let Some(drift) = migration.drifted() {
+                control.drifts = drift.run.saturating_add(1);
+            }
             if let Some((due, _)) = migration.stopped_by() {
                 let run = due.run.saturating_add(1);
                 control.reruns.insert(due.wave, Rerun { run, at });

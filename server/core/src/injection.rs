@@ -13,6 +13,8 @@ use crate::pod::InjectionWish;
 pub struct Injector {
     /// Name of the webhook configuration.
     pub configuration: String,
+    /// Name of the webhook in it, such as `rev.namespace.sidecar-injector.istio.io`.
+    pub webhook: String,
     /// The plane that it calls: the configuration's label `istio.io/rev`.
     pub revision: Revision,
     /// The tag that it stands for: the label `istio.io/tag`; none for a revision's own.
@@ -40,6 +42,13 @@ pub enum Injection {
     Conflict(Vec<Revision>),
 }
 
+impl Injector {
+    /// Whether it is called for a pod with `wish` in a namespace with `labels`.
+    pub fn matches(&self, labels: &Labels, wish: &InjectionWish) -> bool {
+        self.namespace_selector.matches(labels) && self.object_selector.matches(&wish.labels)
+    }
+}
+
 /// What happens to a pod with `wish`, created in a namespace with `labels`.
 ///
 /// `host_network` pods and pods that forbid injection get none, whatever the webhooks match.
@@ -58,8 +67,7 @@ pub fn resolve(
     }
     let mut planes: Vec<Revision> = injectors
         .iter()
-        .filter(|injector| injector.namespace_selector.matches(labels))
-        .filter(|injector| injector.object_selector.matches(&wish.labels))
+        .filter(|injector| injector.matches(labels, wish))
         .map(|injector| injector.revision.clone())
         .collect();
     planes.sort();
@@ -69,6 +77,18 @@ pub fn resolve(
         1 => planes.pop().map_or(Injection::None, Injection::By),
         _ => Injection::Conflict(planes),
     }
+}
+
+/// The tag whose webhook would inject such a pod; none where a revision's own webhook would, too.
+pub fn tag<'a>(
+    injectors: &'a [Injector],
+    labels: &Labels,
+    wish: &InjectionWish,
+) -> Option<&'a str> {
+    let mut tags =
+        injectors.iter().filter(|it| it.matches(labels, wish)).map(|it| it.tag.as_deref());
+    let first = tags.next().flatten();
+    first.filter(|_| tags.all(|tag| tag.is_some()))
 }
 
 /// Whether no webhook matched because none has the revision that the labels ask for.

@@ -57,6 +57,11 @@ impl InjectionLabels {
         }
     }
 
+    /// The value of `istio.io/rev`; empty where it is not set.
+    pub fn value(&self) -> &str {
+        self.revision.as_deref().unwrap_or_default()
+    }
+
     /// The labels that are set, by key.
     pub fn entries(&self) -> Labels {
         [(REVISION, &self.revision), (INJECTION, &self.injection)]

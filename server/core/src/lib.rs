@@ -33,5 +33,6 @@ pub mod rollback;
 pub mod rollout;
 pub mod selection;
 pub mod step;
+pub mod tag;
 pub mod wave;
 pub mod workload;

@@ -23,6 +23,7 @@ use crate::label::InjectionLabels;
 use crate::plane::Revision;
 use crate::problem::Problem;
 use crate::selection::Matching;
+use crate::tag::{Drift, Tags};
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,8 @@ pub struct Migration {
     pub verdicts: BTreeMap<(u32, Check), Verdict>,
     /// What checks have measured before waves, by wave and by the check's name.
     pub baselines: BTreeMap<(u32, String), Baseline>,
+    /// What of its labels was last found to lead elsewhere than planned.
+    pub drift: Option<Drift>,
 }
 
 /// A final state, as stored.
@@ -89,6 +92,8 @@ pub struct MigrationSpec {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// How its labels get their meaning.
+    pub tags: Tags,
     /// Who asked for it.
     pub requester: String,
     /// Why; empty unless it is a rollback.
@@ -119,6 +124,8 @@ pub struct Control {
     pub reruns: BTreeMap<u32, Rerun>,
     /// Waves after which the migration goes on whatever the checks say, by number.
     pub accepted: BTreeMap<u32, Approval>,
+    /// How often it was to go on after a drift.
+    pub drifts: u32,
     /// Namespaces that are not to be moved after all.
     pub skipped: BTreeSet<String>,
     /// The commands that made all this, oldest first; of very many, the latest.
@@ -282,7 +289,8 @@ impl Migration {
         if let Some(reason) = self.pause(unfinished) {
             // What was asked to be tried again goes on, whatever else has failed.
             let retries = counts.active > 0 || self.retried().next().is_some();
-            if reason == PauseReason::User || !retries {
+            let held = matches!(reason, PauseReason::User | PauseReason::Drift);
+            if held || !retries {
                 return MigrationState::Paused(reason);
             }
         }
@@ -298,6 +306,11 @@ impl Migration {
     /// Why nothing new may start; none when it may.
     pub fn paused(&self) -> Option<PauseReason> {
         self.pause(self.counts().unfinished())
+    }
+
+    /// What leads elsewhere than planned, until somebody has it go on.
+    pub fn drifted(&self) -> Option<&Drift> {
+        self.drift.as_ref().filter(|drift| drift.run >= self.control.drifts)
     }
 
     /// How many moves are in which state.
@@ -378,6 +391,9 @@ impl Migration {
     fn pause(&self, unfinished: u32) -> Option<PauseReason> {
         if self.control.paused {
             return Some(PauseReason::User);
+        }
+        if self.drifted().is_some() {
+            return Some(PauseReason::Drift);
         }
         if self.over_budget() {
             return Some(PauseReason::FailureBudget);

@@ -17,6 +17,7 @@ use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::rollout::{self, Goal};
 use crate::selection::{Matching, Selection};
 use crate::step::rollout_labels;
+use crate::tag::{self, TagPolicy, Tags};
 use crate::wave;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -34,7 +35,7 @@ pub const PLAN_VERSION: u32 = 6;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The plane to leave, by revision or short name.
+    /// The plane to leave, by revision, short name or tag.
     pub source: String,
     /// The plane to move to, likewise.
     pub target: String,
@@ -59,6 +60,8 @@ pub struct Request {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
+    pub tags: TagPolicy,
 }
 
 impl Request {
@@ -106,6 +109,8 @@ pub struct Plan {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// How its labels get their meaning.
+    pub tags: Tags,
     /// One entry a namespace, in order.
     pub entries: Vec<Entry>,
     /// Waves that start only once somebody has approved them.
@@ -193,8 +198,12 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if !fields.is_empty() {
         return Err(Refusal::InvalidFields(fields));
     }
-    let source = plane::resolve(cluster.planes(), &request.source)?.revision.clone();
-    let target = available(cluster, &request.target)?;
+    let named = tag::named(cluster, &request.source)?;
+    let (source, by_tag) = (named.plane.revision.clone(), named.tag);
+    let named = tag::named(cluster, &request.target)?;
+    let target = available(cluster, named.plane.revision.as_str())?;
+    let leads = BTreeSet::new();
+    let tags = Tags { policy: request.tags, source: by_tag, target: named.tag, leads };
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }
@@ -203,6 +212,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         cluster,
         source: &source,
         target: &target,
+        tags: &tags,
         allow_downtime: request.allow_downtime,
     };
     let (waves, made, mut findings) = match &request.selection {
@@ -245,6 +255,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         rule,
         windows: request.windows.clone(),
         gates: request.gates.clone(),
+        tags: tags.leading(cluster, &entries),
         entries,
         approvals,
         findings,
@@ -329,6 +340,7 @@ impl Plan {
         for Gate { waves, soak, checks } in &self.gates {
             let _ = writeln!(text, "gate {waves:?} {} {checks:?}", soak.as_millis());
         }
+        let _ = writeln!(text, "{}", self.tags.text());
         hex(&Sha256::digest(text.as_bytes()))
     }
 

@@ -46,10 +46,10 @@ codes! {
         "see `revshift namespaces`; name the plane that it is attached to with --from";
     /// The namespace's label names a tag.
     NamespaceByTag = "RS1004",
-        "this version moves no namespaces labelled by a tag: label it with the revision itself";
+        "pass --tags=rewrite to have its label replaced by the target's";
     /// The namespace is injected through `istio-injection`.
     NamespaceByInjection = "RS1005",
-        "this version moves no namespaces labelled with istio-injection: replace it by istio.io/rev";
+        "pass --tags=rewrite to have it replaced by istio.io/rev, where it leads to the source";
     /// The namespace's owner wants revshift to leave it alone.
     NamespaceSkipped = "RS1006", "leave it out, or take its annotation revshift.dev/skip away";
     /// The namespace's label is kept by GitOps or Helm, so it is theirs to change.
@@ -88,6 +88,12 @@ codes! {
     RollbackNotMoved = "RS1302", "see `revshift status` for the namespaces that it moved";
     /// The namespace was changed after the migration.
     RollbackChanged = "RS1303", "look who changed it, and move it with a migration of its own";
+    /// A tag that the plan rests on leads to another plane than it did.
+    TagMoved = "RS1501",
+        "lead the tag back to the plane of the plan, then resume; or cancel, and plan again";
+    /// The webhooks of a plane of the plan do not inject any more what carries its revision.
+    InjectorMoved = "RS1502",
+        "mend the plane's injector webhooks, then resume; or cancel, and plan again";
     /// The target plane is not Available.
     PlaneUnavailable = "RS2001", "look at the plane with `revshift planes`, mend it, then retry";
     /// A plane of the migration does not exist any more.

@@ -6,6 +6,7 @@ use crate::migration::{Migration, Move, OnFailure, Verification};
 use crate::plan::{self, Entry, Place, Plan};
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
+use crate::tag::{TagPolicy, Tags};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to go back, and how.
@@ -69,6 +70,8 @@ pub fn rollback(
         return Err(Refusal::Rollback(violations));
     }
     last_first(&mut entries);
+    // What is restored may be named by a tag.
+    let tags = Tags { policy: TagPolicy::Rewrite, ..Tags::default() };
     Ok(Plan {
         source: migration.spec.target.clone(),
         target,
@@ -86,6 +89,7 @@ pub fn rollback(
         windows: Vec::new(),
         gates: Vec::new(),
         approvals: BTreeSet::new(),
+        tags: tags.leading(cluster, &entries),
         entries,
         findings: Vec::new(),
     })

@@ -1,10 +1,12 @@
 //! Which namespaces are asked for, and what is wrong with how they are.
 
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
-use crate::label::{InjectionLabels, Selector};
+use crate::injection::Injection;
+use crate::label::{InjectionLabels, Labels, Selector};
 use crate::migration::Migration;
 use crate::plane::Revision;
 use crate::refusal::FieldViolation;
+use crate::tag::TagPolicy;
 use crate::wave::Wave;
 use std::collections::BTreeSet;
 
@@ -89,16 +91,25 @@ impl Selection {
 }
 
 impl Matching {
-    /// The namespaces of `source` that it takes, by name. Those of Kubernetes itself, of control
+    /// The namespaces of `source` that it takes, by name; those that are on it by a tag or by
+    /// `istio-injection` only where their labels may be rewritten. Those of Kubernetes itself, of control
     /// planes, and those that are being deleted are never taken.
     pub fn find<'a>(
         &self,
         cluster: &'a Cluster,
         source: &Revision,
+        tags: TagPolicy,
     ) -> Vec<(&'a str, &'a NamespaceMeta, &'a Namespace)> {
         let of_planes: BTreeSet<&str> =
             cluster.planes().values().map(|plane| plane.namespace.as_str()).collect();
         let attached = InjectionLabels::of_revision(source.as_str());
+        let on_source = |labels: &Labels| {
+            let of_namespace = InjectionLabels::among(labels);
+            of_namespace == attached
+                || tags == TagPolicy::Rewrite
+                    && of_namespace.deciding().is_some()
+                    && cluster.injection_of_labels(labels) == Injection::By(source.clone())
+        };
         cluster
             .namespaces()
             .filter(|(name, meta, _)| {
@@ -106,7 +117,7 @@ impl Matching {
                     && !of_planes.contains(name)
                     && !self.exclude.contains(*name)
                     && !meta.terminating
-                    && InjectionLabels::among(&meta.labels) == attached
+                    && on_source(&meta.labels)
                     && self.selector.matches(&meta.labels)
             })
             .collect()
@@ -121,7 +132,10 @@ pub fn unplanned(cluster: &Cluster, migration: &Migration) -> Vec<String> {
     let Some(rule) = rule.filter(|_| open) else {
         return Vec::new();
     };
-    let found = rule.find(cluster, &migration.spec.source).into_iter().map(|(name, ..)| name);
+    let found = rule
+        .find(cluster, &migration.spec.source, migration.spec.tags.policy)
+        .into_iter()
+        .map(|(name, ..)| name);
     found.filter(|name| migration.find(name).is_none()).map(str::to_owned).collect()
 }
 

@@ -19,6 +19,7 @@ use crate::label::{self, InjectionLabels, Labels};
 use crate::migration::{MigrationSpec, Move, MoveState};
 use crate::plane::Revision;
 use crate::problem::Code;
+use crate::tag::Drift;
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
 use passage::{Step, block, commit};
@@ -68,6 +69,8 @@ pub struct Order<'a> {
     pub paused: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// What of the plan's labels leads elsewhere now: nothing is done meanwhile.
+    pub drift: Option<&'a Drift>,
     /// So many more namespaces may be under way: what has waited for its label goes on then.
     pub places: u32,
     /// Whether a broken pod that a StatefulSet is stuck on is deleted instead of being evicted.
@@ -261,6 +264,9 @@ fn decide(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -
         return block(m, facts, code, object, message, None);
     }
     let step = Step { order, m, facts, meta, namespace };
+    if let Some(drift) = order.drift {
+        return step.adrift(drift);
+    }
     match m.state {
         MoveState::Checking => step.check(),
         MoveState::Relabeling => step.relabel(scratch),

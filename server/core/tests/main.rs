@@ -28,6 +28,7 @@ mod cases {
     mod step;
     pub(crate) mod story;
     mod stuck;
+    mod tag;
     mod trouble;
     mod truth;
     mod verification;

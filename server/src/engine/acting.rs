@@ -1,6 +1,7 @@
 //! What only the holder of the Lease does: adopts, admits, steps, commits, concludes.
 
 mod calendar;
+mod drift;
 mod due;
 mod gates;
 mod notice;
@@ -21,6 +22,7 @@ use crate::kube::store::Live;
 use crate::kube::watch;
 use crate::published::State;
 use calendar::Calendar;
+use drift::Drifts;
 use due::Due;
 use gates::{Finding, Gates, Question};
 use notice::Looked;
@@ -69,6 +71,7 @@ pub(crate) struct Acting {
     calendar: Calendar,
     gates: Gates,
     retiring: Retiring,
+    drifts: Drifts,
     /// Moves whose call was answered since the last look.
     answered: BTreeSet<Place>,
     /// Whether more than the cluster may have changed since the last look.
@@ -262,6 +265,7 @@ impl Acting {
             calendar: Calendar::default(),
             gates: Gates::default(),
             retiring: Retiring::default(),
+            drifts: Drifts::default(),
             answered: BTreeSet::new(),
             stirred: true,
             adopted: false,
@@ -300,6 +304,7 @@ impl Acting {
         if !self.adopted {
             return None;
         }
+        let stirred = self.watch_tags(state, parts, stirred) || stirred;
         let stirred = self.watch_gates(state, parts, tasks) || stirred;
         if stirred {
             self.admit(state, parts);

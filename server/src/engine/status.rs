@@ -5,6 +5,7 @@ use crate::kube::record;
 use jiff::Timestamp;
 use revshift_core::calendar::{self, Cause, Hold};
 use revshift_core::migration::{Migration, MigrationState, PauseReason};
+use revshift_core::problem::Problem;
 use std::collections::BTreeSet;
 
 /// The status that follows from the records; the same records give the same status again.
@@ -27,6 +28,7 @@ pub(crate) fn status(
         hold: hold.map(record::hold_record),
         verdicts: record::verdict_records(&migration.verdicts),
         baselines: record::baseline_records(&migration.baselines),
+        drift: migration.drift.as_ref().map(record::drift_record),
         moved: counts.moved,
         failed: counts.failed + counts.blocked,
         ended,
@@ -67,18 +69,22 @@ fn conditions(migration: &Migration, state: MigrationState, hold: Option<&Hold>)
         MigrationState::Paused(PauseReason::User) => ("True", "Commanded"),
         MigrationState::Paused(PauseReason::FailureBudget) => ("True", "FailureBudget"),
         MigrationState::Paused(PauseReason::Gate) => ("True", "Gate"),
+        MigrationState::Paused(PauseReason::Drift) => ("True", "Drift"),
         _ => ("False", "NotPaused"),
     };
     let superseded = migration.moves.superseded();
     let mut failures = migration.moves.failed().chain(superseded);
-    let failure = failures.find_map(|(_, m)| m.problem()).map(|problem| {
+    let tell = |problem: &Problem| {
         format!("{} {}: {}", problem.code.as_str(), problem.object, problem.message)
-    });
-    let failure = failure.unwrap_or_default();
+    };
+    let failure = failures.find_map(|(_, m)| m.problem()).map(tell).unwrap_or_default();
     let cause = match (state, migration.stopped_by()) {
         (MigrationState::Paused(PauseReason::Gate), Some((due, verdict))) => {
             let (check, outcome) = (due.check.as_str(), verdict.outcome.as_str());
             format!("{check} after wave {}: {outcome}: {}", due.wave, verdict.message)
+        }
+        (MigrationState::Paused(PauseReason::Drift), _) => {
+            migration.drifted().map(|drift| tell(&drift.problem())).unwrap_or_default()
         }
         _ if paused == "True" => failure.clone(),
         _ => String::new(),

@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::published::State;
 use futures::future::join_all;
 use revshift_core::attachment::populations;
-use revshift_core::plane::{Revision, resolve};
+use revshift_core::plane::Revision;
+use revshift_core::tag;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::control_plane_service_server::ControlPlaneService;
 use std::time::Duration;
@@ -77,7 +78,7 @@ fn get(
     fields.plane("revision", &request.revision);
     fields.finish()?;
     let cluster = &state.cluster;
-    let found = resolve(cluster.planes(), &request.revision)?;
+    let found = tag::named(cluster, &request.revision)?.plane;
     let population = populations(cluster).get(&found.revision).copied().unwrap_or_default();
     let control_plane = Some(plane(cluster, found, population));
     Ok(proto::GetControlPlaneResponse { control_plane })

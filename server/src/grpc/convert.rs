@@ -12,6 +12,7 @@ pub(crate) mod plane;
 pub(crate) mod request;
 pub(crate) mod retirement;
 pub(crate) mod verification;
+pub(crate) mod tag;
 
 use jiff::Timestamp;
 use pbjson_types as well_known;

@@ -9,7 +9,7 @@ use crate::published::State;
 use revshift_core::attachment::attachment;
 use revshift_core::injection::Injection;
 use revshift_core::migration::{Migration, MoveState};
-use revshift_core::plane::resolve;
+use revshift_core::tag;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::namespace_service_server::NamespaceService;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ fn list(
     let cluster = &state.cluster;
     let wanted = match revision.as_str() {
         "" => None,
-        name => Some(Injection::By(resolve(cluster.planes(), name)?.revision.clone())),
+        name => Some(Injection::By(tag::named(cluster, name)?.plane.revision.clone())),
     };
     let holders = holders(&state.migrations);
     let rows = cluster.namespaces().map(|(name, meta, content)| (name, (name, meta, content)));
@@ -79,6 +79,7 @@ mod tests {
         let requirements = vec![Requirement { key: REVISION.to_owned(), operator }];
         Injector {
             configuration: format!("istio-sidecar-injector-{revision}"),
+            webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
             revision: Revision(revision.to_owned()),
             tag: None,
             namespace: "istio-system".to_owned(),

@@ -30,6 +30,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             rule: None,
             windows: Vec::new(),
             gates: Vec::new(),
+            tags: Default::default(),
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -41,6 +42,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
         hold: None,
         verdicts: std::collections::BTreeMap::new(),
         baselines: std::collections::BTreeMap::new(),
+        drift: None,
     }
 }
 

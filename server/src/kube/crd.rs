@@ -5,6 +5,7 @@
 mod gate;
 mod retirement;
 mod shard;
+mod tag;
 
 pub use gate::{BaselineRecord, GateRecord, RerunRecord, VerdictRecord};
 pub use retirement::{
@@ -15,6 +16,7 @@ pub use shard::{
     MigrationShardSpec, MigrationShardStatus, MoveRecord, PlannedMove, ProblemRecord,
     RestartRecord, TakenBackRecord,
 };
+pub use tag::{DriftRecord, LeadRecord, TagsRecord};
 
 use jiff::Timestamp;
 use kube::CustomResource;
@@ -94,6 +96,9 @@ pub struct MigrationSpec {
     /// What has to hold after waves before more begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateRecord>,
+    /// How its labels get their meaning.
+    #[serde(default)]
+    pub tags: TagsRecord,
     /// What it took in since it was accepted, in the order of its waves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<ExtensionRecord>,
@@ -181,6 +186,9 @@ pub struct ControlRecord {
     /// Waves after which the migration goes on whatever the checks say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<ApprovalRecord>,
+    /// How often it was to go on after a tag or an injector webhook that it rests on had led elsewhere.
+    #[serde(default)]
+    pub drifts: u32,
     /// Namespaces that are not to be moved after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub skipped: BTreeSet<String>,
@@ -245,6 +253,9 @@ pub struct MigrationStatus {
     /// What checks have measured before waves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub baselines: Vec<BaselineRecord>,
+    /// What of its labels was last found to lead elsewhere than planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftRecord>,
     /// Namespaces moved or already there.
     pub moved: u32,
     /// Namespaces whose move failed or is blocked.

@@ -9,7 +9,9 @@ pub use resources::{calisti_planes, peers, rollouts, sail_planes};
 
 use crate::kube::external;
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::{
     DaemonSet, Deployment, DeploymentCondition, DeploymentStatus, StatefulSet,
 };
@@ -254,6 +256,7 @@ pub fn injectors(object: &MutatingWebhookConfiguration) -> Object {
         .filter(|hook| hook.name.ends_with("sidecar-injector.istio.io"))
         .map(|hook| Injector {
             configuration: object.name_any(),
+            webhook: hook.name.clone(),
             revision: Revision(revision.clone()),
             tag: labels.get(label::TAG).cloned(),
             namespace: hook
@@ -268,6 +271,11 @@ pub fn injectors(object: &MutatingWebhookConfiguration) -> Object {
         })
         .collect();
     Object::Injectors(injectors)
+}
+
+/// The default validator: its label names the default revision.
+pub fn default_validator(object: &PartialObjectMeta<ValidatingWebhookConfiguration>) -> Object {
+    Object::DefaultValidator(object.labels().get(label::REVISION).cloned().map(Revision))
 }
 
 /// An IstioControlPlane (servicemesh.cisco.com/v1alpha1).

@@ -2,8 +2,10 @@
 
 mod gate;
 pub mod retirement;
+mod tag;
 
 pub use gate::{baseline_records, gate_records, verdict_records};
+pub use tag::{drift_record, tags_record};
 
 use crate::failure::Failure;
 use crate::kube::crd::{
@@ -50,7 +52,8 @@ pub fn migration(
     let (spec, ended, hold) = (core_spec(stored)?, ended(stored)?, hold(stored));
     let status = stored.status.as_ref();
     let (verdicts, baselines) = (gate::verdicts(status), gate::baselines(status));
-    Ok(Some(Migration { id, spec, control, moves: all.into(), ended, hold, verdicts, baselines }))
+    let (moves, drift) = (all.into(), tag::drift(status));
+    Ok(Some(Migration { id, spec, control, moves, ended, hold, verdicts, baselines, drift }))
 }
 
 /// Brings a migration up to date with its own object, its moves excepted.
@@ -60,6 +63,7 @@ pub fn renew(migration: &mut Migration, stored: &crd::Migration) -> Result<(), F
     migration.hold = hold(stored);
     migration.verdicts = gate::verdicts(stored.status.as_ref());
     migration.baselines = gate::baselines(stored.status.as_ref());
+    migration.drift = tag::drift(stored.status.as_ref());
     migration.control = control_of(stored);
     Ok(())
 }
@@ -100,6 +104,7 @@ fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
         windows: windows
             .map_err(|why| malformed(stored.metadata.name.as_deref(), "window", &why))?,
         gates: gate::gates(&spec.gates),
+        tags: tag::tags(&spec.tags),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),
         plan_hash: spec.plan_hash.clone(),
@@ -137,6 +142,7 @@ fn control(record: &ControlRecord) -> Control {
         approved: gate::approvals(&record.approvals),
         reruns: gate::reruns(record),
         accepted: gate::approvals(&record.accepted),
+        drifts: record.drifts,
         skipped: record.skipped.clone(),
         commands: record.commands.iter().filter_map(issued).collect(),
     }
@@ -178,6 +184,7 @@ pub fn control_record(control: &Control) -> ControlRecord {
         approvals: gate::approval_records(&control.approved),
         reruns: gate::rerun_records(control),
         accepted: gate::approval_records(&control.accepted),
+        drifts: control.drifts,
         skipped: control.skipped.clone(),
         commands: control.commands.iter().map(command_record).collect(),
     }

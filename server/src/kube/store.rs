@@ -187,6 +187,7 @@ impl Store {
         let (id, plan_hash) = (id.to_owned(), plan.hash());
         wanted.spec.moves = first.saturating_add(moves);
         wanted.spec.approval_waves.extend(&plan.approvals);
+        wanted.spec.tags = record::tags_record(&plan.tags);
         wanted.spec.extensions.push(ExtensionRecord { id: id.clone(), first, moves, plan_hash });
         // Whoever does not know what an extension is must not act on it.
         wanted.spec.plan_version = PLAN_VERSION;
@@ -364,6 +365,7 @@ impl Store {
                 rule: new.plan.rule.as_ref().map(record::rule_record),
                 windows: new.plan.windows.iter().map(ToString::to_string).collect(),
                 gates: record::gate_records(&new.plan.gates),
+                tags: record::tags_record(&new.plan.tags),
                 extensions: Vec::new(),
                 requester: new.requester.to_owned(),
                 reason: new.reason.to_owned(),

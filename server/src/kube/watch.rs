@@ -7,7 +7,9 @@ use crate::definitions::Definitions;
 use crate::kube::{crd, external, install, observe};
 use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -48,7 +50,7 @@ pub enum Observed {
     Restored(u64),
 }
 
-/// What is listed before everything is known.
+/// What is listed before everything is known. The default validator is not: nothing depends on it.
 pub const WATCHED: [Kind; 12] = [
     Kind::Namespace,
     Kind::Workload(WorkloadKind::Deployment),
@@ -148,6 +150,13 @@ fn start(b: &Base) -> JoinSet<()> {
         Kind::Injector,
         &everything,
         observe::injectors,
+    ));
+    let validator = config().fields("metadata.name=istiod-default-validator");
+    watches.spawn(cluster::<PartialObjectMeta<ValidatingWebhookConfiguration>>(
+        b,
+        Kind::DefaultValidator,
+        &validator,
+        observe::default_validator,
     ));
     watches.spawn(cluster::<PartialObjectMeta<Pod>>(b, Kind::Pod, &unfinished, observe::pod));
     watches.spawn(cluster::<PartialObjectMeta<Job>>(b, Kind::Job, &everything, observe::job));

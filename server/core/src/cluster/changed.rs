@@ -53,6 +53,11 @@ impl Cluster {
         self.changed.number
     }
 
+    /// The number of the last change that may concern every namespace, such as that of an injector.
+    pub fn wide_number(&self) -> u64 {
+        self.changed.everything
+    }
+
     /// The namespaces that changed, or whose content did, after the change of a number; none where
     /// anything may have changed.
     pub fn changed_after(&self, number: u64) -> Option<impl Iterator<Item = &str>> {

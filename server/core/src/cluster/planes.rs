@@ -21,6 +21,15 @@ pub struct Istiod {
     pub created: Option<jiff::Timestamp>,
 }
 
+/// By what a plane is the default one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultBy {
+    /// The tag `default`.
+    Tag,
+    /// The label of the default validator (`istiod-default-validator`).
+    Validator,
+}
+
 impl Cluster {
     /// The istiods of a revision that run in this cluster.
     pub fn istiods_of(&self, revision: &Revision) -> impl Iterator<Item = &Istiod> {
@@ -39,6 +48,13 @@ impl Cluster {
     pub fn tag(&self, name: &str) -> Option<&Revision> {
         let tagged = |injector: &&Injector| injector.tag.as_deref() == Some(name);
         self.flat_injectors.iter().find(tagged).map(|injector| &injector.revision)
+    }
+
+    /// The default plane, as istiod finds it, and by what it is: the tag `default` wins.
+    pub fn default_plane(&self) -> Option<(&Revision, DefaultBy)> {
+        let by_tag = self.tag("default").map(|revision| (revision, DefaultBy::Tag));
+        let by_validator = self.default_validator.as_ref();
+        by_tag.or_else(|| Some((by_validator?, DefaultBy::Validator)))
     }
 
     /// A resource of Calisti or Sail stands for its revision; otherwise an istiod Deployment or,

@@ -98,9 +98,13 @@ impl Cluster {
                 let workload = WorkloadKey { kind, name: key.name.clone() };
                 namespace.workloads.get(&workload).map(|workload| &workload.uid)
             }
-            Kind::Pod | Kind::Job | Kind::Slice | Kind::Injector | Kind::Plane(_) | Kind::Peer => {
-                None
-            }
+            Kind::Pod
+            | Kind::Job
+            | Kind::Slice
+            | Kind::Injector
+            | Kind::Plane(_)
+            | Kind::Peer
+            | Kind::DefaultValidator => None,
         };
         if let Some(uid) = uid.cloned() {
             if self.deleted.len() == BURIED {
@@ -122,6 +126,7 @@ fn identity(object: &Object) -> Option<(&str, &str)> {
         | Object::Slice(_)
         | Object::Injectors(_)
         | Object::Plane(_)
-        | Object::Peer(_) => None,
+        | Object::Peer(_)
+        | Object::DefaultValidator(_) => None,
     }
 }

@@ -32,6 +32,8 @@ pub enum PauseReason {
     FailureBudget,
     /// A check after a wave has not passed.
     Gate,
+    /// A tag or an injector webhook that the plan rests on leads to another plane.
+    Drift,
 }
 
 /// How many moves are in which state.

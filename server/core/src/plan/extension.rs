@@ -64,6 +64,7 @@ pub fn extension(
         cluster,
         source: &spec.source,
         target: &target,
+        tags: &spec.tags,
         allow_downtime: spec.allow_downtime,
     };
     let (waves, made, mut left_out) = if request.namespaces.is_empty() {
@@ -71,7 +72,7 @@ pub fn extension(
             let why = "no rule has found its namespaces, so name those that it is to take in";
             return Err(refuse(why));
         };
-        let mut new = rule.find(cluster, &spec.source);
+        let mut new = rule.find(cluster, &spec.source, spec.tags.policy);
         new.retain(|(name, ..)| migration.find(name).is_none());
         if new.is_empty() {
             return Err(refuse("its rule finds nothing that it does not have"));
@@ -125,6 +126,7 @@ pub fn extension(
         rule: None,
         windows: spec.windows.clone(),
         gates: spec.gates.clone(),
+        tags: spec.tags.clone().leading(cluster, &entries),
         entries,
         approvals: approvals.into_iter().map(|wave| wave.saturating_add(first)).collect(),
         findings: left_out,

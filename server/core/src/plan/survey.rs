@@ -2,11 +2,14 @@
 
 use super::{Entry, Finding, Place, Severity};
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
+use crate::injection::Injection;
 use crate::label::InjectionLabels;
 use crate::plane::Revision;
 use crate::problem::Code;
 use crate::refusal::{Refusal, Violation};
+use crate::rollout;
 use crate::selection::{MOST_NAMESPACES, Matching};
+use crate::tag::{TagPolicy, Tags};
 use crate::wave::{self, Candidate, Wave};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +18,7 @@ pub(super) struct Survey<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) source: &'a Revision,
     pub(super) target: &'a Revision,
+    pub(super) tags: &'a Tags,
     pub(super) allow_downtime: bool,
 }
 
@@ -40,12 +44,71 @@ impl Survey<'_> {
     }
 
     fn entry(&self, name: &str) -> Result<Entry, Vec<Violation>> {
-        let Self { cluster, source, target, allow_downtime } = *self;
-        let (meta, namespace) =
-            attached(cluster, name, source, target).map_err(|violation| vec![violation])?;
+        let Self { cluster, target, allow_downtime, .. } = *self;
+        let (meta, namespace) = self.attached(name).map_err(|violation| vec![violation])?;
         let before = InjectionLabels::among(&meta.labels);
-        let after = InjectionLabels::of_revision(target.as_str());
+        // What leads to the target already is left as it is, by whatever name: nothing would be gained,
+        // and a rollback could not lead it to the source.
+        let there = cluster.injection_of_labels(&meta.labels) == Injection::By(target.clone());
+        let after = if there { before.clone() } else { self.tags.labels_of(target) };
         Place { cluster, name, meta, namespace, target, allow_downtime }.entry(before, after)
+    }
+
+    /// The namespace, if its labels attach it to the source, or already to the target.
+    fn attached(&self, name: &str) -> Result<(&NamespaceMeta, &Namespace), Violation> {
+        let Self { cluster, source, target, .. } = *self;
+        let refuse = |code, description: String| {
+            Err(Violation { code, subject: format!("Namespace/{name}"), description })
+        };
+        let Some((meta, namespace)) = cluster.namespace(name) else {
+            return refuse(Code::NamespaceNotFound, "there is no such namespace".to_owned());
+        };
+        if meta.terminating {
+            return refuse(Code::NamespaceTerminating, "it is being deleted".to_owned());
+        }
+        let labels = InjectionLabels::among(&meta.labels);
+        let Some(label) = labels.deciding() else {
+            let description = format!("it has no label istio.io/rev, so it is not on `{source}`");
+            return refuse(Code::NamespaceNotAttached, description);
+        };
+        let names = |plane: &Revision| labels == InjectionLabels::of_revision(plane.as_str());
+        if names(source) || names(target) {
+            return Ok((meta, namespace));
+        }
+        let injection = cluster.injection_of_labels(&meta.labels);
+        let there = injection == Injection::By(target.clone());
+        let on_source = injection == Injection::By(source.clone());
+        let rewritten = self.tags.policy == TagPolicy::Rewrite;
+        if there || on_source && rewritten {
+            return Ok((meta, namespace));
+        }
+        let tag = labels.revision.as_deref().and_then(|revision| cluster.tag(revision));
+        let (code, description) = match (&labels.injection, &injection, tag) {
+            (Some(_), Injection::By(behind), _) if !rewritten => (
+                Code::NamespaceByInjection,
+                format!("it is labelled {label}, which leads to `{behind}`"),
+            ),
+            (Some(_), _, _) if !rewritten => {
+                (Code::NamespaceByInjection, format!("it is labelled {label}"))
+            }
+            (None, _, Some(behind)) if !rewritten => (
+                Code::NamespaceByTag,
+                format!("its label names the tag `{}` of `{behind}`", labels.value()),
+            ),
+            (_, Injection::By(other), _) => (
+                Code::NamespaceNotAttached,
+                format!("its label {label} leads to `{other}`, not to `{source}`"),
+            ),
+            (None, _, _) => (
+                Code::NamespaceNotAttached,
+                format!("its label names `{}`, not `{source}`", labels.value()),
+            ),
+            (Some(_), other, _) => (
+                Code::NamespaceNotAttached,
+                format!("with its label {label} pods are {}", rollout::describe(other)),
+            ),
+        };
+        refuse(code, description)
     }
 
     /// Those of the namespaces in which a gateway runs.
@@ -62,7 +125,8 @@ impl Survey<'_> {
         matching: &Matching,
         approve_all: bool,
     ) -> Result<Found, Refusal> {
-        let found = matching.find(self.cluster, self.source);
+        // Those that are on it by a tag are left out, and told, where they may not be rewritten.
+        let found = matching.find(self.cluster, self.source, TagPolicy::Rewrite);
         self.ruled(found, |candidates| wave::automatic(candidates, approve_all))
     }
 
@@ -126,40 +190,4 @@ pub(super) fn in_waves(
         }
     }
     (entries, approvals)
-}
-
-/// The namespace, if its label attaches it to the source, or already to the target.
-fn attached<'a>(
-    cluster: &'a Cluster,
-    name: &str,
-    source: &Revision,
-    target: &Revision,
-) -> Result<(&'a NamespaceMeta, &'a Namespace), Violation> {
-    let refuse = |code, description: String| {
-        Err(Violation { code, subject: format!("Namespace/{name}"), description })
-    };
-    let Some((meta, namespace)) = cluster.namespace(name) else {
-        return refuse(Code::NamespaceNotFound, "there is no such namespace".to_owned());
-    };
-    if meta.terminating {
-        return refuse(Code::NamespaceTerminating, "it is being deleted".to_owned());
-    }
-    let labels = InjectionLabels::among(&meta.labels);
-    if let Some(value) = labels.injection {
-        let description = format!("it is labelled istio-injection={value}");
-        return refuse(Code::NamespaceByInjection, description);
-    }
-    let Some(revision) = labels.revision else {
-        let description = format!("it has no label istio.io/rev, so it is not on `{source}`");
-        return refuse(Code::NamespaceNotAttached, description);
-    };
-    if revision == source.as_str() || revision == target.as_str() {
-        return Ok((meta, namespace));
-    }
-    if let Some(behind) = cluster.tag(&revision) {
-        let description = format!("its label names the tag `{revision}` of `{behind}`");
-        return refuse(Code::NamespaceByTag, description);
-    }
-    let description = format!("its label names `{revision}`, not `{source}`");
-    refuse(Code::NamespaceNotAttached, description)
 }

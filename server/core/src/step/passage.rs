@@ -13,6 +13,7 @@ use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
 use crate::refusal::Violation;
 use crate::rollout::{self, Goal, Verdict};
+use crate::tag::Drift;
 use crate::workload::{Workload, WorkloadKey};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -87,6 +88,24 @@ impl<'a> Step<'a> {
             next.headcount = Some(Headcount::of(self.namespace));
         }
         commit(next)
+    }
+
+    /// While labels of the plan lead elsewhere, whatever is restarted would land there: what has begun waits.
+    /// A cancelled move cannot wait for that, as nobody will have it go on.
+    pub(super) fn adrift(&self, drift: &Drift) -> Next {
+        if !self.order.cancelled {
+            return Next::Wait(None);
+        }
+        let untouched = match self.m.state {
+            MoveState::Checking => !self.ours(),
+            MoveState::AwaitingLabel(_) => !self.m.relabelled,
+            _ => false,
+        };
+        if untouched {
+            return self.enter(MoveState::Cancelled);
+        }
+        let Problem { code, object, message, .. } = drift.problem();
+        block(self.m, self.facts, code, object, message, None)
     }
 
     /// Waits until the owner of the label has set it: whoever writes it in his place has it taken back.

@@ -10,6 +10,7 @@ use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
 use revshift_core::selection::{Matching, Selection, unplanned};
+use revshift_core::tag::TagPolicy;
 use revshift_core::workload::{Obstacle, WorkloadKind};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) fn request(namespaces: &[&str]) -> Request {
         allow_downtime: false,
         on_failure: OnFailure::Pause,
         verification: Verification::Injected,
+        tags: TagPolicy::Refuse,
     }
 }
 

@@ -66,6 +66,7 @@ impl Engine {
             spec: &self.migration.spec,
             paused: false,
             cancelled: false,
+            drift: None,
             places: 1,
             force: false,
             room: Room::ALL,

@@ -8,6 +8,7 @@ use revshift_core::migration::{Migration, Move, MoveState, restart_id};
 use revshift_core::pod::{Injected, Pod};
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, Facts, Next, Order, Scratch, step};
+use revshift_core::tag::Drift;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Story {
     pub(crate) scratch: Scratch,
     pub(crate) elapsed: Duration,
     pub(crate) unfinished: BTreeSet<String>,
+    /// What of the plan's labels leads elsewhere.
+    pub(crate) drift: Option<Drift>,
     /// So many more namespaces may be under way.
     pub(crate) places: u32,
 }
@@ -38,6 +41,7 @@ impl Story {
             scratch: Scratch::default(),
             elapsed: Duration::ZERO,
             unfinished: BTreeSet::from(["m".to_owned()]),
+            drift: None,
             places: 1,
         }
     }
@@ -93,6 +97,7 @@ impl Story {
             spec: &self.migration.spec,
             paused: self.migration.control.paused,
             cancelled: self.migration.control.cancelled,
+            drift: self.drift.as_ref(),
             places: self.places,
             force: self.migration.forces(&self.migration.moves[0]),
             room: Room::ALL,

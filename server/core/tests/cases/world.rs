@@ -44,6 +44,7 @@ fn injector(
 ) -> Injector {
     Injector {
         configuration: configuration.to_owned(),
+        webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
         revision: Revision(revision.to_owned()),
         tag: tag.map(str::to_owned),
         namespace: "istio-system".to_owned(),
@@ -331,6 +332,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             rule: None,
             windows: Vec::new(),
             gates: Vec::new(),
+            tags: Default::default(),
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
@@ -349,6 +351,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
         hold: None,
         verdicts: BTreeMap::new(),
         baselines: BTreeMap::new(),
+        drift: None,
     }
 }
 

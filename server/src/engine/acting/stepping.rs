@@ -132,8 +132,9 @@ impl Acting {
         let order = Order {
             migration: id,
             spec: &migration.spec,
-            paused: migration.control.paused,
+            paused: migration.control.paused || migration.drifted().is_some(),
             cancelled: migration.control.cancelled,
+            drift: self.drifts.of(id),
             places,
             force: migration.forces(&m),
             room: if restarting {

@@ -178,7 +178,7 @@ impl Acting {
             if usize::try_from(object.spec.moves) != Ok(migration.moves.len()) {
                 continue;
             }
-            let migration = &*self.gates.with_findings(migration);
+            let migration = &*self.drifts.with_drift(self.gates.with_findings(migration));
             let waiting = state.waits.of(id);
             let now = parts.clock.now();
             let hold = admission::hold(migration, &state.waits, self.calendar.freezes(), now);

@@ -7,6 +7,7 @@ use revshift_core::gate::{self, Check, Outcome};
 use revshift_core::migration::{
     DueCheck, Migration, MigrationState, Move, MoveState, PauseReason, Skip,
 };
+use revshift_core::problem::Problem;
 use std::fmt::Display;
 
 /// Names in a sentence; more are only counted.
@@ -27,6 +28,7 @@ pub(crate) fn of(stored: &Stored) -> String {
         MigrationState::Paused(PauseReason::User) => paused(migration),
         MigrationState::Paused(PauseReason::FailureBudget) => failed(migration),
         MigrationState::Paused(PauseReason::Gate) => stopped(migration),
+        MigrationState::Paused(PauseReason::Drift) => drifted(migration),
         MigrationState::WaitingApproval(wave) => waiting_approval(migration, wave),
         MigrationState::Cancelling => cancelling(migration),
         MigrationState::Succeeded => succeeded(migration),
@@ -82,6 +84,18 @@ fn stopped(migration: &Migration) -> String {
     format!(
         "{what} after wave {wave}: {why}; {moved}; resume to make it again, accept it, roll the wave back \
          or cancel"
+    )
+}
+
+fn drifted(migration: &Migration) -> String {
+    let (moved, half) = (moved(migration), half(migration));
+    let Some(drift) = migration.drifted() else {
+        return moved;
+    };
+    let Problem { code, message, .. } = drift.problem();
+    let (code, planned) = (code.as_str(), &drift.lead.plane);
+    format!(
+        "{message} ({code}); {moved}{half}; resume once it leads to `{planned}` again, or cancel and plan anew"
     )
 }
 

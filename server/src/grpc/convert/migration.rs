@@ -1,7 +1,7 @@
 //! Migrations, moves and their live progress on the wire.
 
 use super::verification::verification;
-use super::{duration, gate, message, timestamp};
+use super::{duration, gate, message, tag, timestamp};
 use crate::published::Stored;
 use revshift_core::calendar::{self, Cause, Hold, Window};
 use revshift_core::migration::{
@@ -66,6 +66,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         windows: spec.windows.iter().map(ToString::to_string).collect(),
         hold: held.map(|held| hold(held, &spec.windows)),
         gates: spec.gates.iter().map(gate::gate).collect(),
+        tags: Some(tag::tags(&spec.tags, migration.drifted().filter(|_| !public.is_final()))),
         gate_results: gate::results(migration),
         accepted_gates: migration.control.accepted.iter().map(approval).collect(),
         gating_wave: migration.gating().filter(|_| !public.is_final()),
@@ -233,7 +234,7 @@ pub(crate) fn leftover(leftover: &Leftover) -> proto::Leftover {
     }
 }
 
-fn problem(problem: &Problem) -> proto::Problem {
+pub(super) fn problem(problem: &Problem) -> proto::Problem {
     proto::Problem {
         code: problem.code.as_str().to_owned(),
         object: problem.object.clone(),
@@ -269,6 +270,7 @@ fn pause_reason(state: MigrationState) -> proto::migration::PauseReason {
             proto::migration::PauseReason::FailureBudget
         }
         MigrationState::Paused(PauseReason::Gate) => proto::migration::PauseReason::Gate,
+        MigrationState::Paused(PauseReason::Drift) => proto::migration::PauseReason::Drift,
         MigrationState::Pending
         | MigrationState::Running
         | MigrationState::WaitingApproval(_)

@@ -17,7 +17,7 @@ pub(crate) fn namespace(
     attachment: Attachment,
     migration: Option<&str>,
 ) -> proto::Namespace {
-    let Attachment { label, desired, pods, state: compared } = attachment;
+    let Attachment { label, tag, desired, pods, state: compared } = attachment;
     let mut injected: Vec<proto::InjectedPods> = pods
         .into_iter()
         .map(|(by, pods)| proto::InjectedPods { revision: revision(by), pods })
@@ -34,6 +34,7 @@ pub(crate) fn namespace(
         state: state(compared).into(),
         terminating: meta.terminating,
         migration: migration.unwrap_or_default().to_owned(),
+        tag: tag.unwrap_or_default(),
     }
 }
 

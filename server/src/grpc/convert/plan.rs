@@ -2,7 +2,7 @@
 
 use super::migration::{hold, leftover, migration, on_failure};
 use super::verification::verification;
-use super::{duration, gate};
+use super::{duration, gate, tag};
 use crate::control::Planned;
 use crate::published::Stored;
 use revshift_core::estimate;
@@ -62,6 +62,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         estimate: None,
         windows: migration.windows.clone(),
         gates: migration.gates.clone(),
+        tags: migration.tags.clone(),
         extends: String::new(),
         hold: None,
     };
@@ -110,6 +111,7 @@ fn header(planned: &Planned) -> proto::PlanHeader {
         }),
         windows: plan.windows.iter().map(ToString::to_string).collect(),
         gates: plan.gates.iter().map(gate::gate).collect(),
+        tags: Some(tag::tags(&plan.tags, None)),
         extends: plan.extends.clone().unwrap_or_default(),
         hold: held.as_ref().map(|held| hold(held, &plan.windows)),
     }

@@ -2,7 +2,7 @@
 
 use super::timestamp;
 use revshift_core::attachment::Population;
-use revshift_core::cluster::Cluster;
+use revshift_core::cluster::{Cluster, DefaultBy};
 use revshift_core::plane::{Plane, Source};
 use revshift_proto::v1 as proto;
 use std::collections::BTreeSet;
@@ -34,6 +34,14 @@ pub(crate) fn plane(
         // Whoever answers has istiods asked.
         connected_proxies: None,
         connected_unknown: String::new(),
+        default_by: match cluster.default_plane() {
+            Some((revision, by)) if *revision == plane.revision => match by {
+                DefaultBy::Tag => proto::DefaultBy::Tag,
+                DefaultBy::Validator => proto::DefaultBy::Validator,
+            },
+            _ => proto::DefaultBy::Unspecified,
+        }
+        .into(),
     }
 }
 

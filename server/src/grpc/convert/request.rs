@@ -14,6 +14,7 @@ use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request, extension};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
 use revshift_core::selection::{Matching, Selection};
+use revshift_core::tag::TagPolicy;
 use revshift_core::wave::Wave;
 use revshift_proto::v1 as proto;
 use std::collections::BTreeSet;
@@ -112,6 +113,7 @@ impl Fields {
                 verification: Verification::default(),
                 windows: Vec::new(),
                 gates: Vec::new(),
+                tags: TagPolicy::Refuse,
             };
         };
         let rollout_timeout = self.duration("spec.rollout_timeout", spec.rollout_timeout);
@@ -121,6 +123,7 @@ impl Fields {
             self.refuse("spec.verification", why);
             Verification::default()
         });
+        let tags = self.tags(spec.tags);
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let windows = self.windows(&spec.windows);
         let gates = self.gates(&spec.gates);
@@ -138,6 +141,7 @@ impl Fields {
             verification,
             windows,
             gates,
+            tags,
         };
         self.0.extend(plan::check_fields(&request));
         request
@@ -173,6 +177,17 @@ impl Fields {
             }
         });
         read.collect()
+    }
+
+    fn tags(&mut self, value: i32) -> TagPolicy {
+        match proto::TagPolicy::try_from(value) {
+            Ok(proto::TagPolicy::Unspecified | proto::TagPolicy::Refuse) => TagPolicy::Refuse,
+            Ok(proto::TagPolicy::Rewrite) => TagPolicy::Rewrite,
+            Err(_) => {
+                self.refuse("spec.tags", format!("{value} is nothing that is known"));
+                TagPolicy::Refuse
+            }
+        }
     }
 
     fn on_failure(&mut self, value: i32) -> OnFailure {

@@ -5,6 +5,7 @@ use crate::kube::crd::{MigrationShardSpec, MigrationStatus, PlannedMove};
 use jiff::Timestamp;
 use revshift_core::gate::{Baseline, Check, Outcome, Verdict};
 use revshift_core::migration::{Approval, Rerun};
+use revshift_core::tag::{Drift, Lead, TagPolicy, Tags};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn problem() -> Problem {
@@ -44,6 +45,16 @@ fn states() -> Vec<MoveState> {
     ]
 }
 
+fn tags() -> Tags {
+    let lead = Lead {
+        labels: InjectionLabels { revision: None, injection: Some("enabled".to_owned()) },
+        tag: Some("default".to_owned()),
+        plane: Revision("a".to_owned()),
+    };
+    let (source, target) = (Some("stable".to_owned()), None);
+    Tags { policy: TagPolicy::Rewrite, source, target, leads: BTreeSet::from([lead]) }
+}
+
 fn stored(moves: u32, shards: u32) -> crd::Migration {
     crd::Migration::new(
         "m-1",
@@ -70,6 +81,7 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
                 soak_ms: 1500,
                 checks: vec!["smoke".to_owned()],
             }],
+            tags: tags_record(&tags()),
             extensions: Vec::new(),
             requester: "someone".to_owned(),
             reason: "because".to_owned(),
@@ -158,6 +170,7 @@ fn a_migration_needs_all_its_shards_in_the_order_of_the_plan() {
     assert_eq!(Some(rule_record(&rule)), stored(2, 2).spec.rule);
     let windows: Vec<String> = whole.spec.windows.iter().map(ToString::to_string).collect();
     assert_eq!(windows, stored(2, 2).spec.windows);
+    assert_eq!(whole.spec.tags, tags());
     assert_eq!(gate_records(&whole.spec.gates), stored(2, 2).spec.gates);
 }
 
@@ -238,6 +251,19 @@ fn what_has_come_of_checks_comes_back() {
     let text = serde_json::to_string(&object).unwrap();
     let read = migration(&serde_json::from_str(&text).unwrap(), &[]).unwrap().unwrap();
     assert_eq!((read.verdicts, read.baselines), (verdicts, baselines));
+}
+
+#[test]
+fn a_drift_comes_back() {
+    let lead = tags().leads.pop_first().unwrap();
+    let found = "it leads to `c`".to_owned();
+    let drift = Drift { run: 2, lead, found, at: Timestamp::UNIX_EPOCH };
+    let mut object = stored(0, 0);
+    let record = Some(drift_record(&drift));
+    object.status = Some(MigrationStatus { drift: record, ..MigrationStatus::default() });
+    let text = serde_json::to_string(&object).unwrap();
+    let read = migration(&serde_json::from_str(&text).unwrap(), &[]).unwrap().unwrap();
+    assert_eq!(read.drift, Some(drift));
 }
 
 #[test]
