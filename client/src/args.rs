@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Planes(command::planes::Args),
     /// List namespaces and the control planes of their pods
     Namespaces(command::namespaces::Args),
+    /// Explain why the pods of a namespace are on their control planes
+    Explain(command::explain::Args),
     /// Move namespaces to another control plane
     Migrate(command::migrate::Args),
     /// List migrations, newest first
@@ -142,6 +144,7 @@ impl Command {
         match self {
             Self::Planes(args) => args.run(context).await,
             Self::Namespaces(args) => args.run(context).await,
+            Self::Explain(args) => args.run(context).await,
             Self::Migrate(args) => args.run(context).await,
             Self::Migrations(args) => args.run(context).await,
             Self::Status(args) => args.run(context).await,

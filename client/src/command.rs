@@ -5,6 +5,7 @@
 pub(crate) mod approve;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod explain;
 pub(crate) mod extend;
 pub(crate) mod migrate;
 pub(crate) mod migrations;

@@ -184,6 +184,7 @@ serve!(planes::ControlPlaneService {
 });
 serve!(namespaces::NamespaceService {
     list_namespaces: ListNamespacesRequest => ListNamespacesResponse,
+    explain_namespace: ExplainNamespaceRequest => ExplainNamespaceResponse,
 });
 serve!(server::ServerService {
     get_server: GetServerRequest => GetServerResponse,

@@ -3,6 +3,7 @@
 //! Any replica does this; none needs the leader for it.
 
 mod connecting;
+pub mod explaining;
 mod extending;
 mod retiring;
 

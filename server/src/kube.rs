@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod install;
 pub mod istiods;
 pub mod lease;
+pub mod look;
 pub mod observe;
 pub mod record;
 pub mod retirements;

@@ -66,7 +66,7 @@ impl Row for proto::Namespace {
 }
 
 /// Pods by plane; `-` stands for pods without a sidecar.
-fn injected(pods: &[proto::InjectedPods]) -> String {
+pub(super) fn injected(pods: &[proto::InjectedPods]) -> String {
     let parts: Vec<_> = pods
         .iter()
         .map(|it| {

@@ -77,6 +77,7 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
             "name a replica of the newer version with --server, or finish the upgrade of revshift"
                 .to_owned()
         }
+        ErrorReason::NamespaceNotFound => "`revshift namespaces` lists the namespaces".to_owned(),
         ErrorReason::Draining => "repeat, or name another replica with --server".to_owned(),
         ErrorReason::Internal => {
             format!("this is a defect of revshift: the server's log has `{}`", given("id"))

@@ -161,6 +161,12 @@ pub(crate) fn default_by(value: i32) -> String {
     }
 }
 
+/// Why something is not where its namespace's labels lead.
+pub(crate) fn explained(value: i32) -> String {
+    let known = proto::explained::Reason::try_from(value).ok();
+    word(known.map(|known| known.as_str_name()), "REASON_", value)
+}
+
 /// Why it is paused; empty when it is not.
 pub(crate) fn pause_reason(value: i32) -> String {
     match migration::PauseReason::try_from(value) {

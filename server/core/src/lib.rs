@@ -15,6 +15,7 @@ pub mod diagnosis;
 pub mod election;
 pub mod estimate;
 pub mod eviction;
+pub mod explain;
 pub mod gate;
 pub mod headcount;
 pub mod injection;

@@ -21,7 +21,7 @@ use crate::tag::{self, TagPolicy, Tags};
 use crate::wave;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 use survey::{Survey, in_waves};
@@ -260,6 +260,14 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         approvals,
         findings,
     })
+}
+
+/// What would become of each workload if `m` were made, or what forbids it, by `kind/name`.
+pub(crate) fn foresee(
+    goal: &Goal<'_>,
+    m: &Move,
+) -> BTreeMap<String, Result<PlannedWorkload, Violation>> {
+    prospect::each(goal, m, false).into_iter().collect()
 }
 
 /// The plane `name`, if it takes namespaces now.

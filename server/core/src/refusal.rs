@@ -101,6 +101,9 @@ pub enum Refusal {
         /// Why the command makes no sense now.
         why: String,
     },
+    /// No such namespace.
+    #[error("no namespace `{0}`")]
+    NamespaceNotFound(String),
     /// The migration does not move this namespace.
     #[error("migration `{migration}` does not move namespace `{namespace}`")]
     MoveNotFound {

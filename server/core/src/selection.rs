@@ -140,7 +140,7 @@ pub fn unplanned(cluster: &Cluster, migration: &Migration) -> Vec<String> {
 }
 
 /// Whether `name` is a DNS label, as names of namespaces are.
-pub(crate) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !name.is_empty()
         && name.len() <= 63

@@ -1,9 +1,11 @@
 //! NamespaceService: how namespaces are attached, from what is published.
 
 use super::Face;
+use super::convert::explain::explanation;
 use super::convert::namespace::namespace;
 use super::convert::request::Fields;
 use super::page::Page;
+use super::status;
 use crate::failure::Failure;
 use crate::published::State;
 use revshift_core::attachment::attachment;
@@ -22,6 +24,18 @@ impl NamespaceService for Face {
         request: Request<proto::ListNamespacesRequest>,
     ) -> Result<Response<proto::ListNamespacesResponse>, Status> {
         self.read(|state| list(state, request.get_ref()))
+    }
+
+    async fn explain_namespace(
+        &self,
+        request: Request<proto::ExplainNamespaceRequest>,
+    ) -> Result<Response<proto::ExplainNamespaceResponse>, Status> {
+        let proto::ExplainNamespaceRequest { namespace, target } = request.get_ref();
+        let mut fields = Fields::default();
+        fields.namespace("namespace", namespace);
+        fields.finish().map_err(|refusal| status::status(refusal.into()))?;
+        let found = self.control.explain(namespace, target).await.map_err(status::status)?;
+        Ok(Response::new(explanation(namespace, found)))
     }
 }
 

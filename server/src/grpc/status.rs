@@ -142,6 +142,9 @@ fn refused(refusal: Refusal, message: &str) -> Status {
                 .with("state", &state)
                 .with("why", &why)
         }
+        Refusal::NamespaceNotFound(namespace) => {
+            answer(Code::NotFound, ErrorReason::NamespaceNotFound).with("namespace", &namespace)
+        }
         Refusal::MoveNotFound { migration, namespace } => {
             answer(Code::NotFound, ErrorReason::MoveNotFound)
                 .with("migration", &migration)
@@ -198,6 +201,7 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::CrdsOutdated => {
             "apply this version's deploy/crds.yaml, or start the server once with --install-crds"
         }
+        ErrorReason::NamespaceNotFound => "name one that ListNamespaces shows",
         ErrorReason::PlanNewer => "repeat at a replica of the newer version",
         ErrorReason::Draining => "repeat at another replica, or in a moment; resume streams",
         ErrorReason::Internal => "look for the id in the server's log, and report it",

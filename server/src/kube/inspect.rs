@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodStatus};
 use kube::api::{Api, ListParams};
 use kube::{Client, Error, ResourceExt};
 use revshift_core::diagnosis::{InspectedPod, Inspection, Restarted, Trouble, Warning};
+use revshift_core::explain::Details;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// At most so many pods or events are read in one page.
@@ -19,22 +21,51 @@ pub async fn inspect(
     namespace: &str,
     elapsed: Duration,
 ) -> Result<Inspection, Error> {
+    let pods = pods(client, namespace, inspected).await?;
+    // Events only explain; they are not asked for while nothing needs an explanation.
+    let calm = pods.iter().all(|pod| pod.ready);
+    let warnings = if calm { Vec::new() } else { warnings(client, namespace).await? };
+    Ok(Inspection { at: elapsed, pods, warnings })
+}
+
+/// The same, with warning events whether anything is amiss or not, and with what is of use to nobody but
+/// who wants it explained.
+pub async fn in_full(
+    client: &Client,
+    namespace: &str,
+    elapsed: Duration,
+) -> Result<(Inspection, BTreeMap<String, Details>), Error> {
+    let detailed = |pod: &Pod| {
+        let created = pod.creation_timestamp().map(|time| time.0);
+        let spec = pod.spec.as_ref();
+        let host_network = spec.and_then(|spec| spec.host_network).unwrap_or_default();
+        (inspected(pod), Details { created, host_network })
+    };
+    let found = pods(client, namespace, detailed).await?;
+    let (pods, details): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let details = pods.iter().map(|pod| pod.pod.name.clone()).zip(details).collect();
+    let warnings = warnings(client, namespace).await?;
+    Ok((Inspection { at: elapsed, pods, warnings }, details))
+}
+
+/// The unfinished pods of a namespace, each converted as its page arrives.
+async fn pods<T>(
+    client: &Client,
+    namespace: &str,
+    convert: impl Fn(&Pod) -> T,
+) -> Result<Vec<T>, Error> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let unfinished = "status.phase!=Succeeded,status.phase!=Failed";
     let mut params = ListParams::default().fields(unfinished).limit(PAGE);
     let mut pods = Vec::new();
     loop {
         let page = api.list(&params).await?;
-        pods.extend(page.items.iter().map(inspected));
+        pods.extend(page.items.iter().map(&convert));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => break,
+            None => return Ok(pods),
         }
     }
-    // Events only explain; they are not asked for while nothing needs an explanation.
-    let calm = pods.iter().all(|pod| pod.ready);
-    let warnings = if calm { Vec::new() } else { warnings(client, namespace).await? };
-    Ok(Inspection { at: elapsed, pods, warnings })
 }
 
 async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Warning>, Error> {

@@ -43,6 +43,13 @@ impl Debug for Store {
     }
 }
 
+impl Store {
+    /// The client by which it reads and writes.
+    pub fn client(&self) -> Client {
+        self.migrations.clone().into_client()
+    }
+}
+
 /// A migration with its shards, read live.
 #[derive(Clone, Debug)]
 pub struct Live {

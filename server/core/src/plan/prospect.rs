@@ -18,17 +18,32 @@ pub(super) fn workloads(
     m: &Move,
     allow_downtime: bool,
 ) -> Result<Vec<PlannedWorkload>, Vec<Violation>> {
-    let mut planned = Vec::new();
-    let mut violations = Vec::new();
-    let mut add = |subject: String, made: Result<PlannedWorkload, (Code, String)>| match made {
-        Ok(workload) => planned.push(workload),
-        Err((code, description)) => violations.push(Violation { code, subject, description }),
+    let (mut planned, mut violations) = (Vec::new(), Vec::new());
+    for (_, made) in each(goal, m, allow_downtime) {
+        match made {
+            Ok(workload) => planned.push(workload),
+            Err(violation) => violations.push(violation),
+        }
+    }
+    if violations.is_empty() { Ok(planned) } else { Err(violations) }
+}
+
+/// The same of each on its own, by `kind/name`.
+pub(super) fn each(
+    goal: &Goal<'_>,
+    m: &Move,
+    allow_downtime: bool,
+) -> Vec<(String, Result<PlannedWorkload, Violation>)> {
+    let mut found = Vec::new();
+    let mut add = |kind: &str, name: &str, made: Result<PlannedWorkload, (Code, String)>| {
+        let subject = format!("{kind}/{}/{name}", m.namespace);
+        let made = made.map_err(|(code, description)| Violation { code, subject, description });
+        found.push((format!("{kind}/{name}"), made));
     };
     for workload in goal.namespace.workloads.values() {
-        let kind = workload.key.kind.as_str();
-        let subject = format!("{kind}/{}/{}", m.namespace, workload.key.name);
         let verdict = goal.judge(workload, m, "", None);
-        add(subject, watched(goal, workload, verdict, allow_downtime));
+        let made = watched(goal, workload, verdict, allow_downtime);
+        add(workload.key.kind.as_str(), &workload.key.name, made);
     }
     let mut pods: BTreeMap<Controller, u32> = BTreeMap::new();
     for pod in goal.namespace.pods.values().filter(|pod| !pod.terminating) {
@@ -39,10 +54,10 @@ pub(super) fn workloads(
             let replicas = pods.get(&controller).copied().unwrap_or_default();
             let off = goal.displaced_of(&controller).count();
             let made = unwatched(kind, name, replicas, count(off), verdict, allow_downtime);
-            add(format!("{kind}/{}/{name}", m.namespace), made);
+            add(kind, name, made);
         }
     }
-    if violations.is_empty() { Ok(planned) } else { Err(violations) }
+    found
 }
 
 fn watched(

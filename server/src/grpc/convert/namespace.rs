@@ -38,7 +38,7 @@ pub(crate) fn namespace(
     }
 }
 
-fn revision(injected: Injected) -> String {
+pub(super) fn revision(injected: Injected) -> String {
     match injected {
         Injected::No => String::new(),
         Injected::By(revision) => revision.0,

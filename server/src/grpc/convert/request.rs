@@ -13,7 +13,7 @@ use revshift_core::migration::{Approval, OnFailure, Verification};
 use revshift_core::plan::{self, ROLLOUT_TIMEOUT, Request, extension};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
-use revshift_core::selection::{Matching, Selection};
+use revshift_core::selection::{self, Matching, Selection};
 use revshift_core::tag::TagPolicy;
 use revshift_core::wave::Wave;
 use revshift_proto::v1 as proto;
@@ -80,6 +80,13 @@ impl Fields {
     pub(crate) fn plane(&mut self, field: &str, name: &str) {
         if name.is_empty() {
             self.refuse(field, "must name a control plane");
+        }
+    }
+
+    /// The name of a namespace.
+    pub(crate) fn namespace(&mut self, field: &str, name: &str) {
+        if !selection::is_name(name) {
+            self.refuse(field, format!("`{name}` is no namespace's name"));
         }
     }
 

@@ -55,6 +55,7 @@ fn table() -> Vec<(Failure, Code, &'static str)> {
         (Refusal::PlanChanged { sent: text("aa"), now: text("bb") }, Code::Aborted, "PLAN_CHANGED"),
         (Refusal::RequestIdReused(text("m-1")), Code::AlreadyExists, "REQUEST_ID_REUSED"),
         (Refusal::MigrationNotFound(text("m-1")), Code::NotFound, "MIGRATION_NOT_FOUND"),
+        (Refusal::NamespaceNotFound(text("shop")), Code::NotFound, "NAMESPACE_NOT_FOUND"),
         (
             Refusal::State { migration: text("m-1"), state: text("PAUSED"), why: text("so") },
             Code::FailedPrecondition,
