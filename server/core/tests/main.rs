@@ -14,6 +14,7 @@ mod cases {
     mod election;
     mod estimate;
     mod eviction;
+    mod explain;
     mod extension;
     mod gate;
     mod injection;

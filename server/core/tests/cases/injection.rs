@@ -1,8 +1,8 @@
 //! The injection matrix of Istio's webhooks: namespace labels × pod labels.
 
-use super::world::{default_injectors, labels, rev, revisioned, wish};
-use revshift_core::injection::{Injection, Injector, resolve};
-use revshift_core::label::Labels;
+use super::world::{absent, default_injectors, labels, rev, revisioned, wish};
+use revshift_core::injection::{self, Injection, Injector, resolve};
+use revshift_core::label::{Labels, Operator, Requirement};
 use revshift_core::pod::{Injected, InjectionWish};
 
 fn upstream() -> Vec<Injector> {
@@ -11,6 +11,102 @@ fn upstream() -> Vec<Injector> {
     injectors.extend(revisioned("istio-sidecar-injector-1-31", "1-31", None));
     injectors.extend(default_injectors("1-31"));
     injectors
+}
+
+/// An install without a revision: the webhooks of the tag `default`, as its own.
+fn unrevisioned() -> Vec<Injector> {
+    let own = |injector| Injector {
+        configuration: "istio-sidecar-injector".to_owned(),
+        tag: None,
+        ..injector
+    };
+    default_injectors("default").into_iter().map(own).collect()
+}
+
+/// The webhook that `enableNamespacesByDefault` adds to it.
+fn auto() -> Injector {
+    let spared = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
+    let mut auto = unrevisioned().remove(0);
+    auto.webhook = "auto.sidecar-injector.istio.io".to_owned();
+    auto.namespace_selector.requirements = vec![
+        absent("istio-injection"),
+        absent("istio.io/rev"),
+        Requirement {
+            key: "kubernetes.io/metadata.name".to_owned(),
+            operator: Operator::NotIn(spared.map(str::to_owned).into()),
+        },
+    ];
+    auto.object_selector.requirements =
+        vec![absent("sidecar.istio.io/inject"), absent("istio.io/rev")];
+    auto
+}
+
+/// Every row of Istio's injection matrix, for a default by tag, for one without a revision, and without any.
+#[test]
+fn the_matrix_holds_for_every_kind_of_default() {
+    const FORBIDS: &[(&str, &str)] = &[("sidecar.istio.io/inject", "false")];
+    const ASKS: &[(&str, &str)] = &[("sidecar.istio.io/inject", "true")];
+    const PINNED: &[(&str, &str)] = &[("istio.io/rev", "1-30")];
+    const ENABLED: &[(&str, &str)] = &[("istio-injection", "enabled")];
+    const BOTH: &[(&str, &str)] = &[("istio-injection", "enabled"), ("istio.io/rev", "1-30")];
+    const DISABLED: &[(&str, &str)] = &[("istio-injection", "disabled"), ("istio.io/rev", "1-30")];
+    const REVISION: &[(&str, &str)] = &[("istio.io/rev", "1-30")];
+    const DANGLING: &[(&str, &str)] = &[("istio.io/rev", "1-29")];
+    const DEFAULT: &[(&str, &str)] = &[("istio.io/rev", "default")];
+    let plain = revisioned("istio-sidecar-injector-1-30", "1-30", None);
+    let with = |more: Vec<Injector>| [plain.clone(), more].concat();
+    for (injectors, default, name) in [
+        (with(default_injectors("1-31")), Some("1-31"), "tag"),
+        (with(unrevisioned()), Some("default"), "unrevisioned"),
+        (with([unrevisioned(), vec![auto()]].concat()), Some("default"), "auto"),
+        (with(Vec::new()), None, "none"),
+    ] {
+        let default = default.map_or(Injection::None, by);
+        let of_label = match &default {
+            Injection::None => Injection::Dangling("default".to_owned()),
+            found => found.clone(),
+        };
+        let of_nothing = if name == "auto" { default.clone() } else { Injection::None };
+        let gone = || Injection::Dangling("1-29".to_owned());
+        for (namespace, pod, expected) in [
+            (ENABLED, FORBIDS, Injection::None),
+            (REVISION, FORBIDS, Injection::None),
+            (&[], FORBIDS, Injection::None),
+            (ENABLED, &[][..], default.clone()),
+            (BOTH, &[], default.clone()),
+            (BOTH, PINNED, default.clone()),
+            (DISABLED, &[], Injection::None),
+            (DISABLED, ASKS, Injection::None),
+            (REVISION, &[], by("1-30")),
+            (REVISION, &[("istio.io/rev", "1-31")], by("1-30")),
+            (DEFAULT, &[], of_label),
+            (DANGLING, &[], gone()),
+            (DANGLING, ASKS, gone()),
+            (&[], PINNED, by("1-30")),
+            (&[], &[("istio.io/rev", "1-29")], gone()),
+            (&[], ASKS, default.clone()),
+            (&[], &[], of_nothing.clone()),
+        ] {
+            let found = resolve(&injectors, &labels(namespace), &wish(pod), false);
+            assert_eq!(found, expected, "{name} {namespace:?} {pod:?}");
+        }
+        // The namespaces of Kubernetes itself are never injected without being asked.
+        let system = labels(&[("kubernetes.io/metadata.name", "kube-system")]);
+        assert_eq!(resolve(&injectors, &system, &wish(&[]), false), Injection::None, "{name}");
+    }
+}
+
+#[test]
+fn labels_are_on_a_tag_unless_a_revisions_own_webhook_serves_them() {
+    let tag = |pairs: &[(&str, &str)]| {
+        injection::tag(&upstream(), &labels(pairs), &wish(&[])).map(str::to_owned)
+    };
+    assert_eq!(tag(&[("istio.io/rev", "prod")]).as_deref(), Some("prod"));
+    assert_eq!(tag(&[("istio-injection", "enabled")]).as_deref(), Some("default"));
+    assert_eq!(tag(&[("istio.io/rev", "1-30")]), None);
+    assert_eq!(tag(&[]), None);
+    let enabled = labels(&[("istio-injection", "enabled")]);
+    assert_eq!(injection::tag(&unrevisioned(), &enabled, &wish(&[])), None);
 }
 
 #[track_caller]
