@@ -155,6 +155,100 @@ async fn namespaces_show_labels_and_pods_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_explanation_tells_reasons_and_what_would_happen() {
+    let why = |reason: proto::explained::Reason, message: &str| proto::Explained {
+        reason: reason.into(),
+        message: message.into(),
+        ..Default::default()
+    };
+    let webhook = |revision: &str, now: bool| proto::ExplainedWebhook {
+        configuration: format!("istio-sidecar-injector-{revision}"),
+        name: "rev.namespace".into(),
+        revision: revision.into(),
+        tag: String::new(),
+        namespace_now: now,
+        namespace_after: !now,
+        object: true,
+    };
+    let workload = proto::ExplainedWorkload {
+        kind: "Deployment".into(),
+        name: "web".into(),
+        wanted_plane: "1-30".into(),
+        wanted: "injected by `1-30`".into(),
+        injected: vec![proto::InjectedPods { revision: "1-29".into(), pods: 1 }],
+        pods_astray: 1,
+        why: Some(why(proto::explained::Reason::NotRestarted, "it was not restarted")),
+        after: Some(proto::ExplainedAfter {
+            wanted_plane: "1-31".into(),
+            wanted: "injected by `1-31`".into(),
+            action: proto::plan_workload::Action::Roll.into(),
+            webhooks: vec![webhook("1-30", true), webhook("1-31", false)],
+            ..Default::default()
+        }),
+    };
+    let pod = proto::ExplainedPod {
+        name: "web-1".into(),
+        controller: "Deployment/web".into(),
+        wanted_plane: "1-30".into(),
+        injected_plane: "1-29".into(),
+        connection_unknown: "nobody answers".into(),
+        astray: true,
+        why: Some(why(proto::explained::Reason::NotRestarted, "it was not restarted")),
+        ..Default::default()
+    };
+    let answer = proto::ExplainNamespaceResponse {
+        namespace: Some(proto::Namespace {
+            name: "shop".into(),
+            label: "istio.io/rev=prod".into(),
+            tag: "prod".into(),
+            resolved_plane: "1-30".into(),
+            state: namespace::State::PendingRestart.into(),
+            ..Default::default()
+        }),
+        workloads: vec![workload],
+        workloads_total: 1,
+        pods: vec![pod],
+        pods_total: 1,
+        pods_astray: 1,
+        target: Some(proto::ExplainTarget {
+            revision: "1-31".into(),
+            tag: String::new(),
+            labels_after: [("istio.io/rev".to_owned(), "1-31".to_owned())].into(),
+        }),
+    };
+    let server = Fake::default().answer(answer.clone()).answer(answer);
+    let end = revshift("explain shop --to 1-31").at(&server).run().await;
+    end.is(Done).said("").printed(
+        "
+        Namespace:       shop
+        Label:           istio.io/rev=prod
+        Plane:           1-30 (tag prod)
+        State:           PENDING_RESTART
+        Pods:            1, 1 not where they should be
+
+        KIND         NAME   WANTED   INJECTED   ASTRAY   REASON          WHY
+        Deployment   web    1-30     1-29:1     1        NOT_RESTARTED   it was not restarted
+
+        POD     CONTROLLER       WANTED   INJECTED   CONNECTED                 REASON          WHY
+        web-1   Deployment/web   1-30     1-29       unknown: nobody answers   NOT_RESTARTED   it was not restarted
+
+        to 1-31: label istio.io/rev=prod becomes istio.io/rev=1-31
+
+        KIND         NAME   NOW                  AFTER                ACTION   WHY
+        Deployment   web    injected by `1-30`   injected by `1-31`   ROLL
+
+        webhooks for pods of Deployment/web
+        CONFIGURATION                 WEBHOOK         REVISION   TAG   NAMESPACE NOW   NAMESPACE AFTER   POD   CALLED NOW   CALLED AFTER
+        istio-sidecar-injector-1-30   rev.namespace   1-30             yes             no                yes   yes          no
+        istio-sidecar-injector-1-31   rev.namespace   1-31             no              yes               yes   no           yes
+        ",
+    );
+    assert_eq!(server.requests::<proto::ExplainNamespaceRequest>()[0].target, "1-31");
+    let end = revshift("explain shop -o name").at(&server).run().await;
+    end.is(Done).printed("web-1\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_list_is_said_on_stderr_and_is_an_empty_object() {
     let empty = || Fake::default().answer(proto::ListMigrationsResponse::default());
     let end = revshift("migrations").at(&empty()).run().await;

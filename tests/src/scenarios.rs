@@ -9,6 +9,7 @@ mod drift;
 mod endpoints;
 mod events;
 mod evictions;
+mod explain;
 mod extends;
 mod failures;
 mod gates;
@@ -137,6 +138,7 @@ scenarios! {
     waves::a_gateway_waits_for_an_approval,
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
+    explain::a_namespace_is_explained_pod_by_pod,
     tags::labels_of_tags_are_rewritten_and_restored,
     tags::a_rule_leaves_tags_out_unless_told,
     tags::a_tag_that_is_named_is_what_is_written,

@@ -7,11 +7,16 @@ use crate::kube::store;
 use crate::published::State;
 use revshift_core::attachment::{Attachment, attachment};
 use revshift_core::cluster::NamespaceMeta;
-use revshift_core::explain::{Explanation, Subject};
+use revshift_core::explain::{Explanation, Look, Subject};
 use revshift_core::label::InjectionLabels;
 use revshift_core::plane::Revision;
 use revshift_core::refusal::Refusal;
 use revshift_core::tag::{self, Tags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long an explanation waits for the istiods of a plane.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A namespace, explained.
 #[derive(Clone, Debug)]
@@ -26,6 +31,10 @@ pub struct Explained {
     pub target: Option<Target>,
     /// The unfinished migration that holds it.
     pub migration: Option<String>,
+    /// The planes that its pods are connected to, by pod, as far as istiods tell.
+    pub connected: BTreeMap<String, Revision>,
+    /// Why others may be connected all the same; none where that is all.
+    pub unheard: Option<String>,
 }
 
 /// The plane that other labels would lead to.
@@ -51,6 +60,7 @@ impl Control {
         let Some((meta, look)) = read else {
             return Err(Refusal::NamespaceNotFound(name.to_owned()).into());
         };
+        let (connected, unheard) = self.connected(name, &look).await;
         let state = self.ready()?;
         let State { cluster, migrations, .. } = &*state;
         let Some((_, namespace)) = cluster.namespace(name) else {
@@ -65,7 +75,27 @@ impl Control {
             migration.ended.is_none() && migration.find(name).is_some()
         };
         let migration = migrations.values().find(holds).map(|migration| migration.id.clone());
-        Ok(Explained { attachment, explanation, target, migration, meta: meta.clone() })
+        let meta = meta.clone();
+        Ok(Explained { attachment, explanation, target, migration, meta, connected, unheard })
+    }
+
+    /// To which planes the pods of a namespace are connected: those that have injected some of them are
+    /// asked.
+    async fn connected(
+        &self,
+        name: &str,
+        look: &Look,
+    ) -> (BTreeMap<String, Revision>, Option<String>) {
+        let injected =
+            look.inspection.pods.iter().filter_map(|pod| pod.pod.make.injected.revision());
+        let planes: BTreeSet<&Revision> = injected.collect();
+        let (mut connected, mut missing) = (BTreeMap::new(), Vec::new());
+        for plane in planes {
+            let told = self.proxies.recent(plane, PATIENCE).await.within(name);
+            missing.extend(told.incomplete().map(|why| format!("{plane}: {why}")));
+            connected.extend(told.proxies.into_iter().map(|proxy| (proxy.pod, plane.clone())));
+        }
+        (connected, (!missing.is_empty()).then(|| missing.join("; ")))
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod request;
 pub(crate) mod retirement;
 pub(crate) mod verification;
 pub(crate) mod tag;
+pub(crate) mod verification;
 
 use jiff::Timestamp;
 use pbjson_types as well_known;

@@ -5,6 +5,7 @@ use crate::control::explaining::{Explained, Target};
 use revshift_core::explain::{After, ExplainedPod, ExplainedWorkload, Reason, Webhook, Why};
 use revshift_core::injection::Injection;
 use revshift_core::plan::Method;
+use revshift_core::plane::Revision;
 use revshift_core::pod::Injected;
 use revshift_core::rollout;
 use revshift_proto::v1 as proto;
@@ -14,12 +15,10 @@ use std::collections::BTreeMap;
 
 /// At most so many pods, and so many workloads, are told one by one.
 const MOST: usize = 1000;
-/// Why nobody says which plane a pod is connected to.
-const NOT_ASKED: &str = "istiod was not asked";
 
 /// A namespace, explained.
 pub(crate) fn explanation(name: &str, found: Explained) -> proto::ExplainNamespaceResponse {
-    let Explained { meta, attachment, explanation, target, migration } = found;
+    let Explained { meta, attachment, explanation, target, migration, connected, unheard } = found;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (pods, workloads) = (explanation.pods, explanation.workloads);
     proto::ExplainNamespaceResponse {
@@ -28,7 +27,11 @@ pub(crate) fn explanation(name: &str, found: Explained) -> proto::ExplainNamespa
         pods_astray: count(pods.iter().filter(|pod| pod.astray).count()),
         workloads_total: count(workloads.len()),
         workloads: workloads.into_iter().take(MOST).map(workload).collect(),
-        pods: pods.into_iter().take(MOST).map(pod).collect(),
+        pods: pods
+            .into_iter()
+            .take(MOST)
+            .map(|it| pod(it, &connected, unheard.as_deref()))
+            .collect(),
         target: target.map(prospect),
     }
 }
@@ -63,15 +66,21 @@ fn counts(injected: BTreeMap<Injected, u32>) -> Vec<proto::InjectedPods> {
     counts
 }
 
-fn pod(found: ExplainedPod) -> proto::ExplainedPod {
+fn pod(
+    found: ExplainedPod,
+    connected: &BTreeMap<String, Revision>,
+    unheard: Option<&str>,
+) -> proto::ExplainedPod {
+    let plane_of_it = connected.get(&found.name);
+    let unknown = unheard.filter(|_| plane_of_it.is_none() && found.injected != Injected::No);
     proto::ExplainedPod {
         name: found.name,
         controller: found.controller.unwrap_or_default(),
         wanted_plane: plane(&found.wanted),
         wanted: rollout::describe(&found.wanted),
         injected_plane: revision(found.injected),
-        connected_plane: String::new(),
-        connection_unknown: NOT_ASKED.to_owned(),
+        connected_plane: plane_of_it.map(ToString::to_string).unwrap_or_default(),
+        connection_unknown: unknown.unwrap_or_default().to_owned(),
         astray: found.astray,
         why: found.why.map(why),
     }

@@ -2,7 +2,7 @@
 
 pub(crate) mod retirement;
 
-use super::verification;
+use super::{tag, verification};
 use crate::control::Ticket;
 use pbjson_types as well_known;
 use revshift_core::calendar::Window;
@@ -130,7 +130,10 @@ impl Fields {
             self.refuse("spec.verification", why);
             Verification::default()
         });
-        let tags = self.tags(spec.tags);
+        let tags = tag::policy(spec.tags).unwrap_or_else(|why| {
+            self.refuse("spec.tags", why);
+            TagPolicy::default()
+        });
         let (source, target) = (spec.source.clone(), spec.target.clone());
         let windows = self.windows(&spec.windows);
         let gates = self.gates(&spec.gates);
@@ -184,17 +187,6 @@ impl Fields {
             }
         });
         read.collect()
-    }
-
-    fn tags(&mut self, value: i32) -> TagPolicy {
-        match proto::TagPolicy::try_from(value) {
-            Ok(proto::TagPolicy::Unspecified | proto::TagPolicy::Refuse) => TagPolicy::Refuse,
-            Ok(proto::TagPolicy::Rewrite) => TagPolicy::Rewrite,
-            Err(_) => {
-                self.refuse("spec.tags", format!("{value} is nothing that is known"));
-                TagPolicy::Refuse
-            }
-        }
     }
 
     fn on_failure(&mut self, value: i32) -> OnFailure {

@@ -4,6 +4,15 @@ use super::migration::problem;
 use revshift_core::tag::{Drift, Lead, TagPolicy, Tags};
 use revshift_proto::v1 as proto;
 
+/// The policy of a request, or what is wrong with it.
+pub(crate) fn policy(value: i32) -> Result<TagPolicy, String> {
+    match proto::TagPolicy::try_from(value) {
+        Ok(proto::TagPolicy::Unspecified | proto::TagPolicy::Refuse) => Ok(TagPolicy::Refuse),
+        Ok(proto::TagPolicy::Rewrite) => Ok(TagPolicy::Rewrite),
+        Err(_) => Err(format!("{value} is nothing that is known")),
+    }
+}
+
 /// How the labels of a plan get their meaning, and what of them leads elsewhere by now.
 pub(crate) fn tags(tags: &Tags, drift: Option<&Drift>) -> proto::Tags {
     proto::Tags {
