@@ -265,7 +265,9 @@ fn decide(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -
     }
     let step = Step { order, m, facts, meta, namespace };
     if let Some(drift) = order.drift {
-        return step.adrift(drift);
+        if let Some(next) = step.adrift(drift) {
+            return next;
+        }
     }
     match m.state {
         MoveState::Checking => step.check(),

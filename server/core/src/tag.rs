@@ -178,12 +178,15 @@ fn destination(cluster: &Cluster, labels: &InjectionLabels) -> Injection {
 }
 
 /// The first lead of an unfinished migration that leads elsewhere by now, while something still rests on
-/// it.
+/// it; those to the target come first, as everything that is restarted follows them.
 pub fn drift(cluster: &Cluster, migration: &Migration, now: Timestamp) -> Option<Drift> {
     if migration.ended.is_some() {
         return None;
     }
-    migration.spec.tags.leads.iter().find_map(|lead| {
+    let leads = migration.spec.tags.leads.iter();
+    let (target, others): (Vec<&Lead>, Vec<&Lead>) =
+        leads.partition(|lead| lead.plane == migration.spec.target);
+    target.into_iter().chain(others).find_map(|lead| {
         let injection = destination(cluster, &lead.labels);
         let astray = injection != Injection::By(lead.plane.clone()) && rests_on(migration, lead);
         let found = match injection {

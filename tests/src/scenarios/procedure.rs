@@ -32,7 +32,9 @@ pub(crate) async fn a_namespace_moves_is_rolled_back_and_moves_again(bed: &dyn B
                 "VERSION",
                 "NAMESPACES",
                 "PODS",
-                "CONNECTED"
+                "CONNECTED",
+                "TAGS",
+                "DEFAULT"
             ],
         "{header:?}"
     );

@@ -83,17 +83,18 @@ impl Survey<'_> {
             return Ok((meta, namespace));
         }
         let tag = labels.revision.as_deref().and_then(|revision| cluster.tag(revision));
+        let told = if on_source { "; --tags=rewrite has it replaced" } else { "" };
         let (code, description) = match (&labels.injection, &injection, tag) {
             (Some(_), Injection::By(behind), _) if !rewritten => (
                 Code::NamespaceByInjection,
-                format!("it is labelled {label}, which leads to `{behind}`"),
+                format!("it is labelled {label}, which leads to `{behind}`{told}"),
             ),
             (Some(_), _, _) if !rewritten => {
                 (Code::NamespaceByInjection, format!("it is labelled {label}"))
             }
             (None, _, Some(behind)) if !rewritten => (
                 Code::NamespaceByTag,
-                format!("its label names the tag `{}` of `{behind}`", labels.value()),
+                format!("its label names the tag `{}` of `{behind}`{told}", labels.value()),
             ),
             (_, Injection::By(other), _) => (
                 Code::NamespaceNotAttached,

@@ -91,10 +91,14 @@ impl<'a> Step<'a> {
     }
 
     /// While labels of the plan lead elsewhere, whatever is restarted would land there: what has begun waits.
-    /// A cancelled move cannot wait for that, as nobody will have it go on.
-    pub(super) fn adrift(&self, drift: &Drift) -> Next {
+    /// A cancelled move cannot wait for that, as nobody will have it go on: it runs to its end where only what
+    /// it has left leads elsewhere.
+    pub(super) fn adrift(&self, drift: &Drift) -> Option<Next> {
         if !self.order.cancelled {
-            return Next::Wait(None);
+            return Some(Next::Wait(None));
+        }
+        if self.m.relabelled && drift.lead.plane != self.order.spec.target {
+            return None;
         }
         let untouched = match self.m.state {
             MoveState::Checking => !self.ours(),
@@ -102,10 +106,10 @@ impl<'a> Step<'a> {
             _ => false,
         };
         if untouched {
-            return self.enter(MoveState::Cancelled);
+            return Some(self.enter(MoveState::Cancelled));
         }
         let Problem { code, object, message, .. } = drift.problem();
-        block(self.m, self.facts, code, object, message, None)
+        Some(block(self.m, self.facts, code, object, message, None))
     }
 
     /// Waits until the owner of the label has set it: whoever writes it in his place has it taken back.
