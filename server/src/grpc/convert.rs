@@ -12,7 +12,6 @@ pub(crate) mod plan;
 pub(crate) mod plane;
 pub(crate) mod request;
 pub(crate) mod retirement;
-pub(crate) mod verification;
 pub(crate) mod tag;
 pub(crate) mod verification;
 
