@@ -144,6 +144,7 @@ pub(crate) fn is_own_group(group: &str) -> bool {
 }
 
 /// The kinds of a cluster without CustomResourceDefinitions.
+#[allow(clippy::too_many_lines, reason = "a table, a row for each kind")]
 pub(crate) fn built_in() -> BTreeMap<String, Arc<Kind>> {
     use Scope::{Cluster, Namespaced};
     // Group, version, kind, plural, short name, scope, status subresource, generation.

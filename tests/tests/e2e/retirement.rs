@@ -56,6 +56,7 @@ fn custom(group: &str, version: &str, kind: &str, plural: &str) -> Value {
     fixtures::definition(group, version, kind, plural, "Namespaced", &[])
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "each is made for one object")]
 fn object(api: &str, kind: &str, name: &str, spec: Value, labels: Value) -> Value {
     json!({
         "apiVersion": api,

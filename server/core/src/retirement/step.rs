@@ -311,29 +311,14 @@ impl Turn<'_> {
         let Some(look) = &self.memory.look else {
             return Step::Call(Call::Look);
         };
-        let left = self.left(look);
-        if left.is_empty() {
+        let amiss = left(look);
+        if amiss.is_empty() {
             return self.enter(RetirementState::Retired, Vec::new());
         }
         if self.elapsed >= self.memory.since + STUCK {
-            return self.enter(RetirementState::Blocked(Resume::Verifying), left);
+            return self.enter(RetirementState::Blocked(Resume::Verifying), amiss);
         }
         self.look_again(look)
-    }
-
-    fn left(&self, look: &Look) -> Vec<Finding> {
-        let unread = look.unread.iter();
-        let mut left: Vec<Finding> =
-            unread.map(|(what, why)| Finding::blocker(Code::CensusIncomplete, what, why)).collect();
-        for webhook in &look.webhooks {
-            let what = "it is still there, and nobody answers it any more";
-            left.push(Finding::blocker(Code::PlaneRemains, webhook, what));
-        }
-        for cni in &look.unready {
-            let what = "it is not ready on every node";
-            left.push(Finding::blocker(Code::CniNotReady, format!("DaemonSet/{cni}"), what));
-        }
-        left
     }
 
     fn blocked(&self, resume: Resume) -> Step {
@@ -342,10 +327,10 @@ impl Turn<'_> {
             Resume::Deleting => self.redelete(),
             Resume::Verifying => match &self.memory.look {
                 None => Step::Call(Call::Look),
-                Some(look) if self.left(look).is_empty() => {
+                Some(look) if left(look).is_empty() => {
                     self.enter(RetirementState::Retired, Vec::new())
                 }
-                Some(look) => self.update(self.left(look), look.at),
+                Some(look) => self.update(left(look), look.at),
             },
         }
     }
@@ -396,6 +381,22 @@ impl Turn<'_> {
         let due = at + RECHECK_EVERY;
         if self.elapsed >= due { Step::Call(Call::Look) } else { Step::Wait(Some(due)) }
     }
+}
+
+/// What is amiss after the deletion.
+fn left(look: &Look) -> Vec<Finding> {
+    let unread = look.unread.iter();
+    let mut left: Vec<Finding> =
+        unread.map(|(what, why)| Finding::blocker(Code::CensusIncomplete, what, why)).collect();
+    for webhook in &look.webhooks {
+        let what = "it is still there, and nobody answers it any more";
+        left.push(Finding::blocker(Code::PlaneRemains, webhook, what));
+    }
+    for cni in &look.unready {
+        let what = "it is not ready on every node";
+        left.push(Finding::blocker(Code::CniNotReady, format!("DaemonSet/{cni}"), what));
+    }
+    left
 }
 
 /// Whether anything of the plane was deleted.

@@ -82,7 +82,7 @@ fn injector(configuration: &str, revision: &str, tag: Option<&str>) -> Injector 
 }
 
 fn hook(cluster: &mut Cluster, injector: Injector) {
-    let key = key("", &injector.configuration.clone());
+    let key = key("", &injector.configuration);
     cluster.apply(Change::Set(Kind::Injector, key, Object::Injectors(vec![injector])));
 }
 
@@ -161,6 +161,7 @@ fn nothing_is_found_of_a_plane_that_nothing_uses() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of everything that may use a plane")]
 fn every_user_blocks_by_its_name() {
     type Case = (&'static str, fn(&mut Census), Code, &'static str);
     let cases: [Case; 21] = [
@@ -259,7 +260,7 @@ fn every_user_blocks_by_its_name() {
                     namespace: "shop".to_owned(),
                     pod: "web-9".to_owned(),
                     stand: Stand::Synced,
-                }]
+                }];
             },
             Code::UsedByProxy,
             "Pod/shop/web-9",

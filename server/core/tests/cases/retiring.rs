@@ -37,6 +37,7 @@ struct World {
     elapsed: Duration,
     census: Census,
     /// Whether the plane is there, and since when it is being deleted.
+    #[allow(clippy::option_option, reason = "there or not, and on its way out or not")]
     plane: Option<Option<Timestamp>>,
     /// How long its operator takes.
     takes: Duration,

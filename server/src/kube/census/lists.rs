@@ -213,7 +213,7 @@ fn deployment(census: &mut Census, question: &Question, object: &Deployment) {
     let namespace = object.namespace().unwrap_or_default();
     if mine && [Some("istiod"), Some(EXPANSION_GATEWAY)].contains(&app) {
         let kind = WorkloadKind::Deployment;
-        census.own.insert((namespace.clone(), WorkloadKey { kind, name: name.clone() }));
+        census.own.insert((namespace, WorkloadKey { kind, name }));
         if app == Some("istiod") && question.source == Source::Istio {
             census.deleting = object.metadata.deletion_timestamp.is_some();
             census.plane = Some(subject(question, object.uid().unwrap_or_default()));

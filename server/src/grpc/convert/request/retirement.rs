@@ -53,14 +53,13 @@ impl Fields {
                 self.refuse(&format!("{field}.reason"), why);
             }
             let known = Code::parse(code).filter(|code| ALLOWABLE.contains(code));
-            match known.filter(|code| seen.insert(*code)) {
-                Some(code) => allowed.push((code, reason.trim().to_owned())),
-                None => {
-                    let names: Vec<&str> = ALLOWABLE.iter().map(|code| code.as_str()).collect();
-                    let why = format!("must be one of {}, and each once", names.join(", "));
-                    self.refuse(&format!("{field}.code"), why);
-                }
+            if let Some(code) = known.filter(|code| seen.insert(*code)) {
+                allowed.push((code, reason.trim().to_owned()));
+                continue;
             }
+            let names: Vec<&str> = ALLOWABLE.iter().map(|code| code.as_str()).collect();
+            let why = format!("must be one of {}, and each once", names.join(", "));
+            self.refuse(&format!("{field}.code"), why);
         }
         RetirementRequest {
             revision: spec.revision,
