@@ -122,7 +122,7 @@ pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Resu
     if tag == "default" {
         let webhooks = webhooks.get_or_insert_default();
         let mut enabled = webhooks.first().context("there are no webhooks")?.clone();
-        enabled.name = "namespace.sidecar-injector.istio.io".to_owned();
+        "namespace.sidecar-injector.istio.io".clone_into(&mut enabled.name);
         enabled.namespace_selector = Some(serde_json::from_value(json!({ "matchExpressions": [
             { "key": "istio-injection", "operator": "In", "values": ["enabled"] },
         ] }))?);

@@ -198,12 +198,12 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     if !fields.is_empty() {
         return Err(Refusal::InvalidFields(fields));
     }
-    let named = tag::named(cluster, &request.source)?;
-    let (source, by_tag) = (named.plane.revision.clone(), named.tag);
-    let named = tag::named(cluster, &request.target)?;
-    let target = available(cluster, named.plane.revision.as_str())?;
+    let from = tag::named(cluster, &request.source)?;
+    let source = from.plane.revision.clone();
+    let to = tag::named(cluster, &request.target)?;
+    let target = available(cluster, to.plane.revision.as_str())?;
     let leads = BTreeSet::new();
-    let tags = Tags { policy: request.tags, source: by_tag, target: named.tag, leads };
+    let tags = Tags { policy: request.tags, source: from.tag, target: to.tag, leads };
     if source == target {
         return Err(Refusal::PlanesIdentical(source.0));
     }

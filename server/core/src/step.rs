@@ -264,10 +264,8 @@ fn decide(order: Order<'_>, m: &Move, scratch: &mut Scratch, facts: Facts<'_>) -
         return block(m, facts, code, object, message, None);
     }
     let step = Step { order, m, facts, meta, namespace };
-    if let Some(drift) = order.drift {
-        if let Some(next) = step.adrift(drift) {
-            return next;
-        }
+    if let Some(next) = order.drift.and_then(|drift| step.adrift(drift)) {
+        return next;
     }
     match m.state {
         MoveState::Checking => step.check(),

@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::rollout;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +110,8 @@ impl Tags {
         let mut text =
             format!("tags {} {} {}", self.policy.as_str(), name(&self.source), name(&self.target));
         for Lead { labels, plane, .. } in &self.leads {
-            text.push_str(&format!("\nlead {:?} {:?} {plane}", labels.revision, labels.injection));
+            let InjectionLabels { revision, injection } = labels;
+            let _ = write!(text, "\nlead {revision:?} {injection:?} {plane}");
         }
         text
     }
@@ -236,7 +238,7 @@ pub fn drifts(
 ) -> BTreeMap<String, Drift> {
     let found = migrations.values().filter_map(|migration| {
         let id = &migration.id;
-        let known = before.get(id).or(migration.drifted());
+        let known = before.get(id).or_else(|| migration.drifted());
         let since = |drift: &Drift| {
             known.filter(|it| {
                 (it.run, &it.lead, &it.found) == (drift.run, &drift.lead, &drift.found)

@@ -76,7 +76,7 @@ impl Control {
         };
         let migration = migrations.values().find(holds).map(|migration| migration.id.clone());
         let meta = meta.clone();
-        Ok(Explained { attachment, explanation, target, migration, meta, connected, unheard })
+        Ok(Explained { meta, attachment, explanation, target, migration, connected, unheard })
     }
 
     /// To which planes the pods of a namespace are connected: those that have injected some of them are

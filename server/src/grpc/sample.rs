@@ -30,7 +30,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             rule: None,
             windows: Vec::new(),
             gates: Vec::new(),
-            tags: Default::default(),
+            tags: revshift_core::tag::Tags::default(),
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),

@@ -30,13 +30,13 @@ pub(crate) async fn labels_of_tags_are_rewritten_and_restored(bed: &dyn Bed) -> 
     let session = Session::start(bed).await?;
     attached(&session, "rw-tagged", "rw-stable").await?;
     attached(&session, "rw-enabled", "default").await?;
-    let named = ["-n", "rw-tagged", "-n", "rw-enabled", "-n", "rw-both"];
-    let plain = [&MIGRATE[..], &named, &["--yes"]].concat();
+    let chosen = ["-n", "rw-tagged", "-n", "rw-enabled", "-n", "rw-both"];
+    let plain = [&MIGRATE[..], &chosen, &["--yes"]].concat();
     let words = ["RS1004 Namespace/rw-tagged", "RS1005 Namespace/rw-enabled", "--tags=rewrite"];
     session.refused(&plain, 1, &words).await?;
 
     let rewrite = [&plain[..], &["--tags=rewrite"]].concat();
-    let dry = [&MIGRATE[..], &named, &["--tags=rewrite", "--dry-run"]].concat();
+    let dry = [&MIGRATE[..], &chosen, &["--tags=rewrite", "--dry-run"]].concat();
     let shown = session.done(&dry).await?;
     for words in [
         "istio.io/rev=rw-stable leads to cp-v113x.istio-system by tag rw-stable",

@@ -48,7 +48,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         rule: None,
         windows: Vec::new(),
         gates: Vec::new(),
-        tags: Default::default(),
+        tags: revshift_core::tag::Tags::default(),
         entries,
         approvals: approvals.iter().copied().collect::<BTreeSet<u32>>(),
         findings: Vec::new(),

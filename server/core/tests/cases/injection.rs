@@ -27,7 +27,7 @@ fn unrevisioned() -> Vec<Injector> {
 fn auto() -> Injector {
     let spared = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
     let mut auto = unrevisioned().remove(0);
-    auto.webhook = "auto.sidecar-injector.istio.io".to_owned();
+    "auto.sidecar-injector.istio.io".clone_into(&mut auto.webhook);
     auto.namespace_selector.requirements = vec![
         absent("istio-injection"),
         absent("istio.io/rev"),

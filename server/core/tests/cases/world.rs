@@ -332,7 +332,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             rule: None,
             windows: Vec::new(),
             gates: Vec::new(),
-            tags: Default::default(),
+            tags: revshift_core::tag::Tags::default(),
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),
