@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
+use revshift_proto::v1 as proto;
 
 use crate::{ExitStatus, command, context::Context, failure::Failure};
 
 const AFTER: &str = "\
 Examples:
   revshift planes
+  revshift check --from cp-v113x --to cp-v115x -n smm-demo
   revshift migrate --from cp-v113x --to cp-v115x -n smm-demo --dry-run
   revshift migrate --from cp-v113x --to cp-v115x -n smm-demo -n bookinfo
   revshift migrate --from cp-v113x --to cp-v115x -l team=shop
@@ -101,6 +103,8 @@ pub(crate) enum Command {
     Planes(command::planes::Args),
     /// List namespaces and the control planes of their pods
     Namespaces(command::namespaces::Args),
+    /// Find what is to be known before namespaces move; touches nothing
+    Check(command::check::Args),
     /// Explain why the pods of a namespace are on their control planes
     Explain(command::explain::Args),
     /// Move namespaces to another control plane
@@ -144,6 +148,7 @@ impl Command {
         match self {
             Self::Planes(args) => args.run(context).await,
             Self::Namespaces(args) => args.run(context).await,
+            Self::Check(args) => args.run(context).await,
             Self::Explain(args) => args.run(context).await,
             Self::Migrate(args) => args.run(context).await,
             Self::Migrations(args) => args.run(context).await,
@@ -163,6 +168,17 @@ impl Command {
             Self::Version(args) => args.run(context).await,
             Self::Completions(args) => Ok(args.run(context.io)),
         }
+    }
+}
+
+/// Reads what is allowed and why, such as `RS2013=we have tried it`.
+pub(crate) fn allowed(text: &str) -> Result<proto::AllowedFinding, String> {
+    match text.split_once('=') {
+        Some((code, reason)) if !code.is_empty() && !reason.trim().is_empty() => {
+            let (code, reason, by) = (code.to_owned(), reason.to_owned(), String::new());
+            Ok(proto::AllowedFinding { code, reason, by })
+        }
+        _ => Err("write a code and a reason, such as RS2013='we have tried it'".to_owned()),
     }
 }
 

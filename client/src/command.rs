@@ -4,6 +4,7 @@
 
 pub(crate) mod approve;
 pub(crate) mod cancel;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod extend;

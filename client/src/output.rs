@@ -6,6 +6,7 @@
 pub(crate) mod account;
 pub(crate) mod bars;
 pub(crate) mod document;
+pub(crate) mod findings;
 pub(crate) mod lines;
 pub(crate) mod plan;
 pub(crate) mod report;

@@ -59,6 +59,12 @@ impl Plan {
         facts.extend(header.waits_for.iter().map(|id| format!("waits for {id}")));
         facts.extend(header.windows.iter().map(|window| format!("window {window}")));
         facts.extend(header.gates.iter().map(wording::gate::gate));
+        facts.extend(
+            header
+                .allowed_findings
+                .iter()
+                .map(|it| format!("{} is allowed: {}", it.code, it.reason)),
+        );
         facts.extend(header.tags.iter().flat_map(wording::tag::tags));
         for finding in &self.findings {
             facts.push(format!("{} {}: {}", finding.code, finding.object, finding.message));

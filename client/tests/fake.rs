@@ -202,6 +202,7 @@ serve!(migrations::MigrationService {
     retry_moves: RetryMovesRequest => RetryMovesResponse,
     extend_migration: ExtendMigrationRequest => ExtendMigrationResponse,
     rollback_migration: RollbackMigrationRequest => RollbackMigrationResponse;
+    check_migration as CheckMigrationStream: CheckMigrationRequest => CheckMigrationResponse,
     plan_migration as PlanMigrationStream: PlanMigrationRequest => PlanMigrationResponse,
     watch_migration as WatchMigrationStream: WatchMigrationRequest => WatchMigrationResponse
 });

@@ -2,12 +2,15 @@
 //!
 //! Any replica does this; none needs the leader for it.
 
+mod checking;
 mod connecting;
 pub mod explaining;
 mod extending;
 mod retiring;
 
 pub use retiring::{RetirementPlan, RetirementRequest};
+
+pub use checking::Checked;
 
 use crate::clock::Clock;
 use crate::config::{Config, Istiods};
@@ -16,6 +19,7 @@ use crate::kube::census::Counter;
 use crate::kube::record;
 use crate::kube::retirements::Retirements;
 use crate::kube::store::{self, Live, NewMigration, Store};
+use crate::kube::surroundings::Look;
 use crate::proxies::Proxies;
 use crate::published::{Published, State, Stored};
 use kube::{Client, Error, ResourceExt};
@@ -49,6 +53,7 @@ pub struct Control {
     retirements: Retirements,
     counter: Counter,
     proxies: Proxies,
+    look: Look,
     config: watch::Receiver<Config>,
     /// revshift's own namespace, which no rule selects.
     home: String,
@@ -111,13 +116,14 @@ impl Control {
         published: Arc<Published>,
         stores: Stores,
         proxies: Proxies,
+        look: Look,
         config: watch::Receiver<Config>,
         home: &str,
         clock: Clock,
     ) -> Self {
         let Stores { migrations: store, retirements, counter } = stores;
         let home = home.to_owned();
-        Self { published, store, retirements, counter, proxies, config, home, clock }
+        Self { published, store, retirements, counter, proxies, look, config, home, clock }
     }
 
     /// How much may be under way at once when this replica acts.
@@ -150,14 +156,17 @@ impl Control {
         &self.published
     }
 
-    /// The plan for `request`; stores nothing.
-    pub fn plan(&self, request: &plan::Request) -> Result<Planned, Failure> {
+    /// The plan for `request`, with the findings of its check; stores nothing.
+    pub async fn plan(&self, request: &plan::Request) -> Result<Planned, Failure> {
         self.known(&request.gates)?;
-        let state = self.ready()?;
-        let request = request.sparing(&self.home);
-        retiring::spare(&state, [&request.source, &request.target])?;
-        let plan = plan::plan(&state.cluster, &request)?;
-        Ok(self.planned(&state, plan))
+        let planned = {
+            let state = self.ready()?;
+            let request = request.sparing(&self.home);
+            retiring::spare(&state, [&request.source, &request.target])?;
+            let plan = plan::plan(&state.cluster, &request)?;
+            self.planned(&state, plan)
+        };
+        self.checked(planned).await
     }
 
     /// Refuses gates that name checks which are not configured here.
@@ -210,8 +219,10 @@ impl Control {
                 Err(Refusal::RequestIdReused(id).into())
             };
         }
-        let plan = self.plan(request)?.plan;
-        self.store(&id, &plan, "", ticket, caller).await
+        let plan = self.plan(request).await?.plan;
+        refuse_changed(&plan, ticket)?;
+        Self::refuse_forbidden(&plan)?;
+        self.store(&id, &plan, "", caller).await
     }
 
     /// One migration: as published, or read live where this replica does not know it yet.
@@ -293,7 +304,8 @@ impl Control {
             return Ok(stored);
         }
         let plan = self.plan_rollback(id, request).await?.plan;
-        self.store(&new, &plan, &request.reason, ticket, caller).await
+        refuse_changed(&plan, ticket)?;
+        self.store(&new, &plan, &request.reason, caller).await
     }
 
     /// The migration that an earlier call with the same ticket stored.
@@ -327,13 +339,8 @@ impl Control {
         id: &str,
         plan: &Plan,
         reason: &str,
-        ticket: &Ticket,
         caller: &Caller,
     ) -> Result<Stored, Failure> {
-        let (sent, now) = (ticket.plan_hash.clone(), plan.hash());
-        if sent != now {
-            return Err(Refusal::PlanChanged { sent, now }.into());
-        }
         let created = self.clock.now();
         let new = NewMigration { id, plan, requester: &caller.0, reason, created };
         let stored = self.stored(&self.store.create(new).await?)?;
@@ -396,6 +403,12 @@ impl Control {
     fn storable(&self) -> Result<(), Failure> {
         self.ready()?.definitions.storable()
     }
+}
+
+/// Refuses a plan that is not the one that the caller has seen.
+fn refuse_changed(plan: &Plan, ticket: &Ticket) -> Result<(), Failure> {
+    let (sent, now) = (ticket.plan_hash.clone(), plan.hash());
+    if sent == now { Ok(()) } else { Err(Refusal::PlanChanged { sent, now }.into()) }
 }
 
 /// Refuses to change what a newer version has accepted: this one does not know all of its rules, and

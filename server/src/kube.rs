@@ -15,4 +15,5 @@ pub mod observe;
 pub mod record;
 pub mod retirements;
 pub mod store;
+pub mod surroundings;
 pub mod watch;

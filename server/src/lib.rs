@@ -15,3 +15,4 @@ pub mod proxies;
 pub mod published;
 pub mod service;
 pub mod web;
+pub mod webhook;

@@ -14,11 +14,13 @@ use crate::kube::client::with_deadlines;
 use crate::kube::lease::{Elector, Eligibility, Ends, Holder};
 use crate::kube::retirements::Retirements;
 use crate::kube::store::Store;
+use crate::kube::surroundings::Look;
 use crate::kube::{install, watch as watches};
 use crate::prober::Prober;
 use crate::proxies::Proxies;
 use crate::published::Published;
 use crate::web::Web;
+use crate::webhook::Webhooks;
 use anyhow::Context;
 use futures::Stream;
 use kube::Client;
@@ -87,6 +89,7 @@ where
     }
     install::require_namespace(&plain, &namespace).await?;
 
+    let istiods = Webhooks::new(web.clone());
     let published = Arc::new(Published::default());
     let (leadership, leading) = watch::channel(None);
     let (holder, held) = watch::channel(Holder::default());
@@ -123,8 +126,9 @@ where
         config: config.clone(),
         clock,
     });
+    let look = Look::new(plain.clone(), istiods);
     let stores = Stores::new(&plain);
-    let control = Control::new(published, stores, proxies, config, &namespace, clock);
+    let control = Control::new(published, stores, proxies, look, config, &namespace, clock);
 
     let resigned = CancellationToken::new();
     let stopped = CancellationToken::new();

@@ -80,6 +80,16 @@ pub(crate) async fn set_calisti_status(
     Ok(())
 }
 
+/// Sets the mesh configuration that a Calisti plane has of its own; null for none.
+pub(crate) async fn set_calisti_mesh(client: &Client, name: &str, config: Value) -> Result<()> {
+    let patch = json!({ "spec": { "meshConfig": config } });
+    calisti(client)
+        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .with_context(|| format!("cannot configure {name}"))?;
+    Ok(())
+}
+
 /// Says what becomes of pods while the injection webhooks of a revision do not answer.
 pub(crate) async fn set_failure_policy(
     client: &Client,
@@ -175,6 +185,21 @@ pub(crate) async fn delete_default_validator(client: &Client) -> Result<()> {
 /// Installs the definition of IstioRevision.
 pub(crate) async fn define_sail(client: &Client) -> Result<()> {
     define(client, "sailoperator.io", "v1", "IstioRevision", "istiorevisions", "Cluster").await
+}
+
+/// Installs the definition of a kind of Istio, where the bed has none.
+pub(crate) async fn define_unless_there(
+    client: &Client,
+    group: &str,
+    version: &str,
+    kind: &str,
+    plural: &str,
+) -> Result<()> {
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    if definitions.get_opt(&format!("{plural}.{group}")).await?.is_some() {
+        return Ok(());
+    }
+    define(client, group, version, kind, plural, "Namespaced").await
 }
 
 /// Installs the definition of a kind whose objects may hold anything.

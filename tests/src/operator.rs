@@ -39,7 +39,7 @@ impl PaperPlane {
     pub(crate) async fn create(client: &Client, name: &str, home: &str) -> Result<Self> {
         let revision = format!("{name}.{HOME}");
         let plane = Self { client: client.clone(), name: name.to_owned(), revision };
-        let spec = json!({ "version": "1.12.1", "mode": "ACTIVE", "networkName": "network1" });
+        let spec = json!({ "version": "1.13.9", "mode": "ACTIVE", "networkName": "network1" });
         mesh::create_in_calisti(client, "IstioControlPlane", name, spec, Value::Null).await?;
         let held = json!({ "metadata": { "finalizers": [FINALIZER] } });
         let api = mesh::calisti(client);

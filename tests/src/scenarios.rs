@@ -12,6 +12,7 @@ mod evictions;
 mod explain;
 mod extends;
 mod failures;
+mod findings;
 mod gates;
 mod gitops;
 mod grpc;
@@ -73,6 +74,8 @@ scenarios! {
     control::a_paused_migration_is_cancelled,
     control::a_cancelled_migration_finishes_what_it_began,
     control::a_finished_migration_refuses_commands,
+    findings::a_check_tells_what_is_at_risk_and_touches_nothing,
+    findings::an_error_stops_a_migration_until_it_is_allowed,
     failures::a_failed_rollout_pauses_until_it_is_mended,
     failures::failures_are_told_apart_and_rolled_back_together,
     failures::a_stuck_namespace_is_rolled_back_alone,

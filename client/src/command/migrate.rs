@@ -84,6 +84,9 @@ pub(crate) struct Args {
         conflicts_with = "file"
     )]
     verify: Verify,
+    /// Go on in spite of errors of this code, such as RS2013=REASON; may be given several times
+    #[arg(long, value_name = "CODE=REASON", value_parser = args::allowed, conflicts_with = "file")]
+    allow: Vec<proto::AllowedFinding>,
     #[command(flatten)]
     options: Options,
 }
@@ -148,20 +151,20 @@ impl From<Tags> for proto::TagPolicy {
 /// Which namespaces move.
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
-struct Selection {
+pub(super) struct Selection {
     /// A namespace to move; several move one after the other in the order given
     #[arg(short, long = "namespace", value_name = "NS")]
-    namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
     /// Namespaces of --from with these labels, such as `team=shop,tier in (web,api)`, in waves: one,
     /// then 5, 25, 100, then 250 at a time, gateways last
     #[arg(short = 'l', long, value_name = "LABELS")]
-    selector: Option<String>,
+    pub(super) selector: Option<String>,
     /// All namespaces of --from, in waves likewise
     #[arg(long)]
-    all: bool,
+    pub(super) all: bool,
     /// A file with the whole specification: the API's MigrationSpec as YAML or JSON
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Args {
@@ -186,6 +189,7 @@ impl Args {
                 gates: gates(self.soak, self.checks),
                 windows: self.windows,
                 verification: proto::Verification::from(self.verify).into(),
+                allowed_findings: self.allow,
                 tags: proto::TagPolicy::from(self.tags).into(),
             },
         };

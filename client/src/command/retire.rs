@@ -26,7 +26,7 @@ pub(crate) struct Args {
     rollback_window: Option<Duration>,
     /// Let a finding be that nobody can look into, with the reason, which is kept; may be given several
     /// times
-    #[arg(long, value_name = "CODE=REASON", value_parser = allowed)]
+    #[arg(long, value_name = "CODE=REASON", value_parser = args::allowed)]
     allow: Vec<proto::AllowedFinding>,
     /// Show what uses the plane and what would be deleted, and do nothing
     #[arg(long, conflicts_with_all = ["detach", "yes"])]
@@ -194,15 +194,4 @@ async fn newest(
     let mut all = all.into_iter().filter(|it| !unfinished || !follow::is_final(it.state()));
     let what = if unfinished { "no unfinished retirement" } else { "no retirement" };
     all.next().ok_or_else(|| Failure::Usage(format!("there is {what} of `{revision}`")))
-}
-
-/// Reads `CODE=REASON`.
-fn allowed(text: &str) -> Result<proto::AllowedFinding, String> {
-    let (code, reason) =
-        text.split_once('=').ok_or_else(|| "write CODE=REASON, such as RS6015=lab".to_owned())?;
-    Ok(proto::AllowedFinding {
-        code: code.to_owned(),
-        reason: reason.to_owned(),
-        by: String::new(),
-    })
 }

@@ -24,6 +24,10 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
             "the target is {}; `revshift planes` shows its error. Repeat when it is Available",
             given("status")
         ),
+        ErrorReason::CheckRefused => {
+            "mend what is listed; or allow it with --allow CODE=REASON where you know better"
+                .to_owned()
+        }
         ErrorReason::PlanRefused => {
             "mend what is listed, or leave these namespaces out; --dry-run checks again".to_owned()
         }

@@ -1,7 +1,7 @@
 //! Plans for people to read before they agree.
 
 use super::{
-    style,
+    findings, style,
     table::{Cell, Table},
     wording,
 };
@@ -44,14 +44,7 @@ pub(crate) fn render(plan: &Plan, detailed: bool, color: bool, now: Timestamp) -
     } else if !header.windows.is_empty() {
         lines.push("a window is open now".to_owned());
     }
-    for finding in &plan.findings {
-        let severity = wording::severity(finding.severity);
-        let (object, message) = (&finding.object, style::one_line(&finding.message));
-        lines.push(format!("{severity} {} {object}: {message}", finding.code));
-        if !finding.remedy.is_empty() {
-            lines.push(format!("  remedy: {}", style::one_line(&finding.remedy)));
-        }
-    }
+    lines.extend(findings::lines(&plan.findings, &header.allowed_findings, detailed));
     if header.failure_budget > 0 {
         lines.push(format!("failed namespaces that do not pause it: {}", header.failure_budget));
     }

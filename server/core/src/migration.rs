@@ -4,6 +4,7 @@ mod cleared;
 mod gating;
 mod issued;
 mod moves;
+mod restart;
 mod state;
 mod taken_back;
 mod verification;
@@ -12,11 +13,13 @@ pub use cleared::Cleared;
 pub use gating::{DueCheck, Rerun};
 pub use issued::{Issued, MOST_COMMANDS, Verb};
 pub use moves::Moves;
+pub use restart::{parse_restart_id, restart_id};
 pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
 pub use verification::Verification;
 
 use crate::calendar::{Hold, Window};
+use crate::check::allowance::Allowance;
 use crate::gate::{Baseline, Check, Gate, Verdict};
 use crate::headcount::Headcount;
 use crate::label::InjectionLabels;
@@ -92,6 +95,8 @@ pub struct MigrationSpec {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// Errors of its check that whoever asked for it has allowed.
+    pub allowances: Vec<Allowance>,
     /// How its labels get their meaning.
     pub tags: Tags,
     /// Who asked for it.
@@ -484,15 +489,4 @@ impl Move {
     pub fn restart_id(&self, migration: &str) -> String {
         restart_id(migration, self.attempt)
     }
-}
-
-/// The value of `revshift.dev/restart` for an attempt of a migration.
-pub fn restart_id(migration: &str, attempt: u32) -> String {
-    format!("{migration}.{attempt}")
-}
-
-/// The migration and attempt in a restart id; none when it is not one.
-pub fn parse_restart_id(id: &str) -> Option<(&str, u32)> {
-    let (migration, attempt) = id.rsplit_once('.')?;
-    Some((migration, attempt.parse().ok()?))
 }

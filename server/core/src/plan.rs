@@ -1,15 +1,17 @@
 //! Plans: what a migration would do, as data with a hash, or why it is refused.
 
 pub mod extension;
+mod finding;
 mod prospect;
 mod survey;
 
 use crate::calendar::Window;
+use crate::check::allowance::Allowance;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::gate::{self, Gate};
 use crate::injection::{self, Injection};
 use crate::label::{self, InjectionLabels};
-use crate::migration::{Leftover, LeftoverReason, Move, OnFailure, Verification};
+use crate::migration::{Leftover, Move, OnFailure, Verification};
 use crate::plane::{self, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
@@ -19,6 +21,7 @@ use crate::selection::{Matching, Selection};
 use crate::step::rollout_labels;
 use crate::tag::{self, TagPolicy, Tags};
 use crate::wave;
+pub use finding::{Finding, Severity};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +63,8 @@ pub struct Request {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// Errors that do not stop it.
+    pub allowances: Vec<Allowance>,
     /// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
     pub tags: TagPolicy,
 }
@@ -109,6 +114,8 @@ pub struct Plan {
     pub windows: Vec<Window>,
     /// What has to hold after waves before more begins.
     pub gates: Vec<Gate>,
+    /// Errors among its findings that do not stop it.
+    pub allowances: Vec<Allowance>,
     /// How its labels get their meaning.
     pub tags: Tags,
     /// One entry a namespace, in order.
@@ -170,28 +177,6 @@ pub enum Method {
     Restart,
 }
 
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// May hurt, or is not what somebody might expect.
-    Warning,
-}
-
-/// A result of a check that does not forbid a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How grave it is.
-    pub severity: Severity,
-    /// What was found.
-    pub code: Code,
-    /// The object, as `kind/name` or `kind/namespace/name`.
-    pub object: String,
-    /// What was found, in words.
-    pub message: String,
-}
-
 /// The plan for `request`, by what is known of the cluster.
 pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
     let fields = check_fields(request);
@@ -237,7 +222,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         return Err(Refusal::InvalidFields(wrong));
     }
     let (entries, approvals) = in_waves(waves, made);
-    findings.extend(entries.iter().flat_map(self::findings));
+    findings.extend(entries.iter().flat_map(finding::findings));
     let Request {
         rollout_timeout, failure_budget, allow_downtime, on_failure, verification, ..
     } = *request;
@@ -255,6 +240,7 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         rule,
         windows: request.windows.clone(),
         gates: request.gates.clone(),
+        allowances: request.allowances.clone(),
         tags: tags.leading(cluster, &entries),
         entries,
         approvals,
@@ -347,6 +333,9 @@ impl Plan {
         }
         for Gate { waves, soak, checks } in &self.gates {
             let _ = writeln!(text, "gate {waves:?} {} {checks:?}", soak.as_millis());
+        }
+        for Allowance { code, reason } in &self.allowances {
+            let _ = writeln!(text, "allow {} {reason:?}", code.as_str());
         }
         let _ = writeln!(text, "{}", self.tags.text());
         hex(&Sha256::digest(text.as_bytes()))
@@ -446,46 +435,6 @@ pub fn check_fields(request: &Request) -> Vec<FieldViolation> {
     }
     violations.extend(gate::check_fields(&request.gates));
     violations
-}
-
-fn findings(entry: &Entry) -> Vec<Finding> {
-    let external = entry.label_owner.iter().map(|owner| Finding {
-        severity: Severity::Warning,
-        code: Code::NamespaceExternal,
-        object: format!("Namespace/{}", entry.namespace),
-        message: format!("its label is kept by {owner}; revshift waits until it is set there"),
-    });
-    let evicted = entry.workloads.iter().filter_map(|workload| {
-        let PlannedWorkload { kind, name, reason, .. } = workload;
-        let object = format!("{kind}/{}/{name}", entry.namespace);
-        let message = format!("{reason}; its pods are evicted one at a time");
-        Some(Finding { severity: Severity::Info, code: workload.code?, object, message })
-    });
-    let left = entry.leftovers.iter().map(|leftover| {
-        let code = match leftover.reason {
-            LeftoverReason::Job => Code::LeftoverJob,
-            LeftoverReason::CronJob => Code::LeftoverCronJob,
-            LeftoverReason::BarePod => Code::LeftoverBarePod,
-            LeftoverReason::ScaledToZero => Code::LeftoverScaledToZero,
-            LeftoverReason::Skipped => Code::LeftoverSkipped,
-        };
-        let object = format!("{}/{}/{}", leftover.kind, entry.namespace, leftover.name);
-        Finding { severity: Severity::Info, code, object, message: explain(leftover) }
-    });
-    external.chain(evicted).chain(left).collect()
-}
-
-fn explain(leftover: &Leftover) -> String {
-    let pods = leftover.pods;
-    match leftover.reason {
-        LeftoverReason::Job => format!("{pods} of its pods keep their sidecar until they end"),
-        LeftoverReason::CronJob => format!("{pods} pods of its present run keep their sidecar"),
-        LeftoverReason::BarePod => "it has no controller that would replace it".to_owned(),
-        LeftoverReason::ScaledToZero => "it has no replicas to restart".to_owned(),
-        LeftoverReason::Skipped => {
-            format!("its owner wants it left alone: {pods} pods keep their sidecar")
-        }
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

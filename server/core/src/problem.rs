@@ -55,6 +55,15 @@ codes! {
     /// The namespace's label is kept by GitOps or Helm, so it is theirs to change.
     NamespaceExternal = "RS1007",
         "set istio.io/rev where its owner keeps it, once its wave has begun; the move goes on when it appears";
+    /// A namespace's label names what no webhook serves.
+    LabelDangling = "RS1010", "set istio.io/rev to a plane of `revshift planes`";
+    /// Several webhooks serve a namespace's pods now.
+    InjectorsConflict = "RS1011", "compare the selectors of the injector webhooks with the namespace's labels";
+    /// A namespace's label names a tag, which others can move.
+    TagMovesAlone = "RS1012", "do not move the tag while the migration runs";
+    /// The target's discovery selectors hide the namespace from it.
+    NamespaceUndiscovered = "RS1013",
+        "widen discoverySelectors in the target's mesh configuration, or label the namespace as they ask";
     /// A Deployment is paused.
     WorkloadPaused = "RS1101", "nothing: its pods are evicted one at a time";
     /// A workload is only updated when its pods are deleted.
@@ -72,6 +81,40 @@ codes! {
         "scale it to two ready replicas, or accept the interruption with --allow-downtime";
     /// Another controller writes a workload's pod template, and would take a restart back.
     WorkloadOwned = "RS1108", "nothing: its pods are evicted one at a time";
+    /// A workload's pods use the node's network.
+    HostNetwork = "RS1110", "nothing: they are left alone";
+    /// A pod template's label is hidden by the namespace's.
+    PodLabelHidden = "RS1111", "nothing: the namespace's label decides";
+    /// A workload's pods ask for no sidecar.
+    WorkloadOptedOut = "RS1112", "nothing: they are left alone";
+    /// A workload has one replica.
+    WorkloadSingle = "RS1113", "scale it to two ready replicas where it must not be interrupted";
+    /// A Deployment replaces all its pods at once.
+    WorkloadRecreates = "RS1114", "expect an interruption, or set its strategy to RollingUpdate";
+    /// A strategy allows neither a pod less nor a pod more.
+    WorkloadRigid = "RS1115", "raise maxSurge or maxUnavailable";
+    /// A PodDisruptionBudget allows no disruption now.
+    BudgetExhausted = "RS1116", "mend the pods that the budget counts, or raise what it allows";
+    /// A workload is not wholly available before anything is done.
+    WorkloadUnhealthy = "RS1117", "mend it first: what is broken before cannot be told from what the move breaks";
+    /// An autoscaler has reached its most.
+    AutoscalerAtLimit = "RS1118", "raise maxReplicas, or move when there is less load";
+    /// The target's injector refuses a pod template.
+    TrialRefused = "RS1120", "mend what the injector says of the template";
+    /// The target would give pods no sidecar that have one.
+    TrialWithoutSidecar = "RS1121", "compare the target's injection settings with the source's";
+    /// The target would give pods a sidecar that have none.
+    TrialNewSidecar = "RS1122", "make sure that the workload is meant to have one";
+    /// A sidecar's image changes.
+    SidecarImage = "RS1123", "nothing: every plane has its own";
+    /// A sidecar becomes native, or is not any more.
+    SidecarNative = "RS1124", "check what depends on the order in which containers start and end";
+    /// A sidecar's ports change.
+    SidecarPorts = "RS1125", "check what scrapes or calls those ports";
+    /// A sidecar's resources change.
+    SidecarResources = "RS1126", "check quotas and room on the nodes";
+    /// What redirects a pod's traffic changes.
+    SidecarRedirection = "RS1127", "check that the CNI plugin or the init container is allowed and there";
     /// A Job keeps its sidecar until it ends.
     LeftoverJob = "RS1201", "nothing: it ends by itself";
     /// A CronJob uses the target at its next run.
@@ -82,6 +125,15 @@ codes! {
     LeftoverScaledToZero = "RS1204", "nothing: its next pods are on the target";
     /// The workload's owner wants revshift to leave it alone.
     LeftoverSkipped = "RS1205", "nothing: its annotation revshift.dev/skip asks for it";
+    /// A gateway moves.
+    GatewayMoves = "RS1401", "watch its traffic when its wave begins";
+    /// istiod rolls a gateway as soon as the label changes.
+    GatewayRollsAtOnce = "RS1402", "expect it: no restart is needed, and none is waited for";
+    /// A gateway names its plane itself.
+    GatewayPinned = "RS1403", "change its own label istio.io/rev when it is to move";
+    /// An IstioMeshGateway stays with its plane.
+    MeshGatewayStays = "RS1404",
+        "create a second IstioMeshGateway on the target, move DNS or the load balancer to it, then delete the old one";
     /// The plan moves nothing back: the labels were the same before.
     RollbackNothing = "RS1301", "that migration only restarted it: its label was already the target's";
     /// The migration did not move the namespace.
@@ -104,6 +156,52 @@ codes! {
     /// Another cluster decides on the labels of a plane's namespaces.
     InjectionSourcePeer = "RS2004",
         "migrate in the cluster that is named: its labels are copied here; or take the annotation off its plane";
+    /// A plane's operator does not follow the labels.
+    OperatorStale = "RS2005", "see whether the plane's operator runs, and what its log says";
+    /// Not all istiod replicas are available.
+    IstiodDegraded = "RS2006", "mend the target's istiod";
+    /// There is one istiod replica.
+    IstiodSingle = "RS2007", "give the target two replicas";
+    /// istiod's autoscaler has reached its most.
+    IstiodAtLimit = "RS2008", "raise the maxReplicas of istiod's autoscaler";
+    /// A webhook has no CA bundle.
+    WebhookUntrusted = "RS2009", "see why the target's istiod does not write its CA bundle";
+    /// A webhook's Service has no ready endpoint.
+    WebhookUnserved = "RS2010", "mend the target's istiod or its Service";
+    /// A plane has no injector webhook.
+    InjectorMissing = "RS2011", "install the target's injector webhooks";
+    /// Nothing tells a plane's version.
+    VersionUnknown = "RS2012", "make sure that the planes are at most two minor versions apart";
+    /// The planes are more than two minor versions apart.
+    SkewTooWide = "RS2013", "move by way of a plane in between";
+    /// The planes are two minor versions apart.
+    SkewWide = "RS2014", "read the upgrade notes of the version in between, too";
+    /// The target is older than the source.
+    Downgrade = "RS2015", "make sure that nothing uses what the older version does not know";
+    /// The planes have different roots of trust.
+    RootsDiffer = "RS2020", "give both planes the same root certificate first";
+    /// A plane's root of trust is not known.
+    RootUnknown = "RS2021", "compare the planes' root certificates by hand";
+    /// The planes have different trust domains.
+    TrustDomainsDiffer = "RS2022", "set the same trustDomain, or list the other as an alias";
+    /// The planes have different mesh ids.
+    MeshesDiffer = "RS2023", "set the same meshID";
+    /// The planes have different networks.
+    NetworksDiffer = "RS2024", "set the same network";
+    /// The planes have different cluster ids.
+    ClusterIdsDiffer = "RS2025", "set the same cluster id";
+    /// A setting of the mesh configuration differs.
+    MeshSettingsDiffer = "RS2026", "make sure that the difference is meant";
+    /// A plane's mesh configuration was not found.
+    MeshUnknown = "RS2027", "compare the planes' mesh configurations by hand";
+    /// The injector could not be asked.
+    TrialImpossible = "RS2028", "run revshift-server where istiod's Service can be reached, and see the message";
+    /// The CNI plugin is needed and not there.
+    CniMissing = "RS2030", "install istio-cni before namespaces move";
+    /// The CNI plugin is not ready on all nodes.
+    CniDegraded = "RS2031", "mend the DaemonSet";
+    /// The only CNI plugin belongs to the source.
+    CniOwned = "RS2032", "install one that belongs to the target before the source is retired";
     /// A rollout made no progress for too long.
     RolloutStalled = "RS3001", "look at the workload's pods and events, mend it, then retry";
     /// The Deployment's own progress deadline has passed.
@@ -163,6 +261,28 @@ codes! {
     PermissionDenied = "RS4003", "grant revshift's account what deploy/ lists, then retry";
     /// Kubernetes refused a write for a reason that repeating does not mend.
     WriteRefused = "RS4004", "see the message; mend the cause, then retry";
+    /// revshift's own account lacks a right.
+    PermissionMissing = "RS4005", "grant revshift's account what deploy/ lists";
+    /// Something that checks look at could not be read.
+    CheckIncomplete = "RS4006", "see the message; grant revshift's account what deploy/ lists, then check again";
+    /// The target's validator refuses a resource.
+    ConfigurationRefused = "RS5001", "mend the resource, or remove it";
+    /// The target's validator warns of a resource.
+    ConfigurationWarned = "RS5002", "see the warning";
+    /// istiod's analysis has noted something.
+    AnalysisMessage = "RS5003", "see the explanation of the code in Istio's documentation";
+    /// An EnvoyFilter is tied to a version of the proxy.
+    FilterTiedToVersion = "RS5004", "check the filter's proxyVersion against the target's version";
+    /// A resource is written in an old API version.
+    ApiDeprecated = "RS5005", "write it in v1 where its owner keeps it";
+    /// An annotation is deprecated.
+    AnnotationDeprecated = "RS5006", "replace the annotation";
+    /// A resource is read by another plane only.
+    ResourcePinned = "RS5007", "label it for the target, or take its label istio.io/rev away";
+    /// A resource names what does not exist.
+    ReferenceBroken = "RS5008", "mend the reference, or create what it names";
+    /// The validator could not be asked.
+    ValidationImpossible = "RS5009", "run revshift-server where istiod's Service can be reached, and see the message";
     /// A PASSIVE plane, or one whose istiod runs elsewhere, is not retired from here.
     PlaneProtected = "RS6001", "retire it in the cluster that runs it";
     /// No other plane could take over.

@@ -47,6 +47,9 @@ pub enum Refusal {
     /// Namespaces cannot be moved.
     #[error("the plan is refused: {}", join(.0, ToString::to_string))]
     Plan(Vec<Violation>),
+    /// Errors of the check that nobody has allowed.
+    #[error("the check forbids it: {}", join(.0, ToString::to_string))]
+    Findings(Vec<Violation>),
     /// The rule of the selection finds nothing.
     #[error("no namespace that the selection takes is on `{0}`")]
     NothingSelected(String),

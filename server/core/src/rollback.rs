@@ -88,6 +88,7 @@ pub fn rollback(
         // Whoever goes back wants to be back.
         windows: Vec::new(),
         gates: Vec::new(),
+        allowances: Vec::new(),
         approvals: BTreeSet::new(),
         tags: tags.leading(cluster, &entries),
         entries,

@@ -1,6 +1,6 @@
 //! Extensions: further namespaces for a migration that has not ended.
 
-use super::{Caller, Control, Planned, TRIES, Ticket, understood};
+use super::{Caller, Control, Planned, TRIES, Ticket, refuse_changed, understood};
 use crate::failure::Failure;
 use crate::kube::store::Extension;
 use crate::published::Stored;
@@ -16,8 +16,8 @@ impl Control {
         understood(&live)?;
         let stored = self.stored(&live)?;
         let plan = self.extension(&stored, request)?;
-        let state = self.ready()?;
-        Ok(self.planned(&state, plan))
+        let planned = self.planned(&*self.ready()?, plan);
+        self.checked(planned).await
     }
 
     /// Has migration `id` take that in, if the plan still has the hash on the ticket; durable when it
@@ -42,10 +42,10 @@ impl Control {
                 None => {}
             }
             let plan = self.extension(&stored, request)?;
-            let (sent, now) = (ticket.plan_hash.clone(), plan.hash());
-            if sent != now {
-                return Err(Refusal::PlanChanged { sent, now }.into());
-            }
+            refuse_changed(&plan, ticket)?;
+            let planned = self.planned(&*self.ready()?, plan);
+            let plan = self.checked(planned).await?.plan;
+            Self::refuse_forbidden(&plan)?;
             let names: Vec<String> = plan.entries.iter().map(|it| it.namespace.clone()).collect();
             let mut control = stored.migration.control.clone();
             let now = self.clock.now();

@@ -3,6 +3,7 @@
 //! Requests are parsed into values that need no further check, with everything that is wrong with
 //! them in one answer.
 
+pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod message;

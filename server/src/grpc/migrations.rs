@@ -1,6 +1,6 @@
 //! MigrationService: plans, creations, commands, lists and the watch.
 
-use super::convert::{migration, plan, request};
+use super::convert::{check, migration, plan, request};
 use super::page::Page;
 use super::status::status;
 use super::watch::Watch;
@@ -22,6 +22,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl MigrationService for Face {
     type PlanMigrationStream = BoxStream<'static, Result<proto::PlanMigrationResponse, Status>>;
+    type CheckMigrationStream = BoxStream<'static, Result<proto::CheckMigrationResponse, Status>>;
     type WatchMigrationStream = BoxStream<'static, Result<proto::WatchMigrationResponse, Status>>;
 
     async fn plan_migration(
@@ -30,9 +31,19 @@ impl MigrationService for Face {
     ) -> Answer<Self::PlanMigrationStream> {
         self.installed()?;
         let request = request::plan(request.into_inner()).map_err(refused)?;
-        let mut planned = self.control.plan(&request).map_err(status)?;
+        let mut planned = self.control.plan(&request).await.map_err(status)?;
         self.control.ask_ahead(&mut planned).await;
         Ok(Response::new(stream::iter(plan::parts(planned).map(Ok)).boxed()))
+    }
+
+    async fn check_migration(
+        &self,
+        request: Request<proto::CheckMigrationRequest>,
+    ) -> Answer<Self::CheckMigrationStream> {
+        self.installed()?;
+        let request = request::check(request.into_inner()).map_err(refused)?;
+        let checked = self.control.check(&request).await.map_err(status)?;
+        Ok(Response::new(stream::iter(check::parts(checked).map(Ok)).boxed()))
     }
 
     async fn create_migration(

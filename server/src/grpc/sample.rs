@@ -31,6 +31,7 @@ pub(crate) fn migration(id: &str, moves: Vec<Move>) -> Migration {
             windows: Vec::new(),
             gates: Vec::new(),
             tags: revshift_core::tag::Tags::default(),
+            allowances: Vec::new(),
             requester: "somebody".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),

@@ -100,6 +100,9 @@ fn refused(refusal: Refusal, message: &str) -> Status {
                 .with("status", &status)
                 .with("error", &error)
         }
+        Refusal::Findings(violations) => {
+            answer(Code::FailedPrecondition, ErrorReason::CheckRefused).preconditions(violations)
+        }
         Refusal::Plan(violations) => {
             answer(Code::FailedPrecondition, ErrorReason::PlanRefused).preconditions(violations)
         }
@@ -179,6 +182,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::PlaneAmbiguous => "name one of the candidates by its revision",
         ErrorReason::PlanesIdentical => "name another plane as the target",
         ErrorReason::PlaneUnavailable => "mend the target plane, then repeat",
+        ErrorReason::CheckRefused => {
+            "mend what is named; or allow it by its code, with a reason, where you know better"
+        }
         ErrorReason::PlanRefused => "mend what is named, or leave these namespaces out",
         ErrorReason::NothingSelected => "look at what ListNamespaces shows of the source plane",
         ErrorReason::TooManyNamespaces => "move fewer of them at a time",

@@ -4,9 +4,11 @@ use super::*;
 use crate::clock::Clock;
 use crate::control::Stores;
 use crate::definitions::Definitions;
+use crate::kube::surroundings::Look;
 use crate::proxies::Proxies;
 use crate::published::Published;
 use crate::web;
+use crate::webhook::Webhooks;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use revshift_core::migration::{Migration, MigrationState, MoveState};
@@ -53,11 +55,13 @@ impl Replica {
         published.update(|state| (state.ready, state.definitions) = (true, Definitions::Current));
         let stores = Stores::new(&client);
         let config = tokio::sync::watch::channel(crate::config::Config::default()).1;
+        let look = Look::new(client.clone(), Webhooks::new(web::nowhere()));
         let proxies = Proxies::new(web::nowhere(), client, config.clone());
         let control = Control::new(
             Arc::clone(&published),
             stores,
             proxies,
+            look,
             config,
             "revshift-system",
             Clock::system(),

@@ -96,6 +96,9 @@ pub struct MigrationSpec {
     /// What has to hold after waves before more begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateRecord>,
+    /// Errors of its check that whoever asked for it has allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_findings: Vec<AllowedFindingRecord>,
     /// How its labels get their meaning.
     #[serde(default)]
     pub tags: TagsRecord,
@@ -312,4 +315,14 @@ pub struct Condition {
     /// Generation that it is about.
     #[serde(default)]
     pub observed_generation: i64,
+}
+
+/// An error of a check that was allowed.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedFindingRecord {
+    /// The code of such findings.
+    pub code: String,
+    /// Why they may be, in the words of the requester.
+    pub reason: String,
 }

@@ -431,7 +431,7 @@ fn rollout_complaints(status: &Value) -> Complaints {
     Complaints { late: late.map(message), creation: creation.map(message) }
 }
 
-fn selector(selector: Option<&LabelSelector>) -> Selector {
+pub(super) fn selector(selector: Option<&LabelSelector>) -> Selector {
     let Some(selector) = selector else {
         return Selector::default();
     };

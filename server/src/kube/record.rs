@@ -14,6 +14,7 @@ use crate::kube::crd::{
     ProblemRecord, RestartRecord, TakenBackRecord,
 };
 use revshift_core::calendar::{Cause, Hold};
+use revshift_core::check::allowance::Allowance;
 use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
@@ -85,6 +86,16 @@ pub fn rule_record(rule: &Matching) -> crd::RuleRecord {
     crd::RuleRecord { selector: rule.selector.to_string(), exclude: rule.exclude.clone() }
 }
 
+/// What was allowed; of a code that only a newer version knows this one has no finding.
+fn allowance(stored: &crd::AllowedFindingRecord) -> Option<Allowance> {
+    Some(Allowance { code: Code::parse(&stored.code)?, reason: stored.reason.clone() })
+}
+
+/// The record of an allowance.
+pub fn allowance_record(Allowance { code, reason }: &Allowance) -> crd::AllowedFindingRecord {
+    crd::AllowedFindingRecord { code: code.as_str().to_owned(), reason: reason.clone() }
+}
+
 fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
     let spec = &stored.spec;
     let windows = spec.windows.iter().map(|window| window.parse()).collect::<Result<_, String>>();
@@ -104,6 +115,7 @@ fn core_spec(stored: &crd::Migration) -> Result<MigrationSpec, Failure> {
         windows: windows
             .map_err(|why| malformed(stored.metadata.name.as_deref(), "window", &why))?,
         gates: gate::gates(&spec.gates),
+        allowances: spec.allowed_findings.iter().filter_map(allowance).collect(),
         tags: tag::tags(&spec.tags),
         requester: spec.requester.clone(),
         reason: spec.reason.clone(),

@@ -2,25 +2,26 @@
 //!
 //! Every write is a compare-and-swap; a lost reply is settled by reading again.
 
+mod shards;
+
+pub use shards::{is_of, range};
+
 use crate::failure::Failure;
 use crate::kube::client::FIELD_MANAGER;
 use crate::kube::crd::{
     ExtensionRecord, FINALIZER, MIGRATION_LABEL, MOVES_PER_SHARD, Migration, MigrationShard,
-    MigrationShardSpec, MigrationShardStatus, MigrationSpec, MigrationStatus, PlannedMove,
+    MigrationShardStatus, MigrationSpec, MigrationStatus,
 };
 use crate::kube::record;
 use crate::kube::retirements::{Retirements, retiring};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
-use kube::{Client, Error, Resource, ResourceExt};
+use kube::{Client, Error, ResourceExt};
 use revshift_core::migration::{Control, Move};
 use revshift_core::plan::{PLAN_VERSION, Plan};
 use revshift_core::plane::Revision;
 use revshift_core::refusal::{Refusal, Violation};
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::Range;
 use tracing::debug;
 
 /// How often a shard is tried against what another migration left.
@@ -117,7 +118,7 @@ impl Store {
             return self.live(object).await;
         }
         let mut shards = Vec::new();
-        for shard in shards_of(&object, new.plan, 0, None) {
+        for shard in shards::shards_of(&object, new.plan, 0, None) {
             let made = self.place(&object, &shard).await.map_err(|error| fail(action(), error))?;
             shards.push(made.ok_or_else(|| Failure::ConcurrentWrite(new.id.to_owned()))?);
         }
@@ -183,7 +184,7 @@ impl Store {
         let spec = &live.object.spec;
         let (first, mut shards) = (spec.moves, live.shards.clone());
         let mut wanted = live.object.clone();
-        for shard in shards_of(&live.object, plan, first, Some(id)) {
+        for shard in shards::shards_of(&live.object, plan, first, Some(id)) {
             self.renew(&shard, now).await.map_err(|error| fail(action(), error))?;
             let made = self.place(&live.object, &shard).await;
             let made = made.map_err(|error| fail(action(), error))?;
@@ -275,7 +276,7 @@ impl Store {
         let id = migration.name_any();
         let mine = ListParams::default().labels(&format!("{MIGRATION_LABEL}={id}"));
         for shard in self.shards.list(&mine).await?.items {
-            if belongs_to(&shard, migration) {
+            if shards::belongs_to(&shard, migration) {
                 self.unlock(&shard).await?;
             }
         }
@@ -316,7 +317,7 @@ impl Store {
             let Some(found) = self.shards.get_opt(&name).await? else {
                 continue;
             };
-            if belongs_to(&found, migration) && found.spec == shard.spec {
+            if shards::belongs_to(&found, migration) && found.spec == shard.spec {
                 return Ok(Some(found));
             }
             self.remove(&found).await?;
@@ -372,6 +373,12 @@ impl Store {
                 rule: new.plan.rule.as_ref().map(record::rule_record),
                 windows: new.plan.windows.iter().map(ToString::to_string).collect(),
                 gates: record::gate_records(&new.plan.gates),
+                allowed_findings: new
+                    .plan
+                    .allowances
+                    .iter()
+                    .map(record::allowance_record)
+                    .collect(),
                 tags: record::tags_record(&new.plan.tags),
                 extensions: Vec::new(),
                 requester: new.requester.to_owned(),
@@ -403,82 +410,6 @@ impl Store {
         let shards = shards.items.into_iter().filter(|shard| is_of(shard, &object)).collect();
         Ok(Live { object, shards })
     }
-}
-
-/// The shards of a plan whose first move has this position, of an extension where one is named.
-fn shards_of(
-    migration: &Migration,
-    plan: &Plan,
-    position: u32,
-    extension: Option<&str>,
-) -> Vec<MigrationShard> {
-    let id = migration.name_any();
-    let hash = plan.hash();
-    let prefix = extension.map_or_else(|| id.clone(), |it| prefix(&id, it, position, &hash));
-    let owner: OwnerReference = migration.controller_owner_ref(&()).unwrap_or_default();
-    plan.entries
-        .chunks(MOVES_PER_SHARD)
-        .enumerate()
-        .map(|(index, entries)| {
-            let first = u32::try_from(index * MOVES_PER_SHARD).unwrap_or(u32::MAX);
-            let first = first.saturating_add(position);
-            let moves = entries.iter().map(|entry| PlannedMove {
-                namespace: entry.namespace.clone(),
-                uid: entry.uid.clone(),
-                wave: entry.wave,
-                before: record::label_record(&entry.before),
-                after: record::label_record(&entry.after),
-            });
-            let spec = MigrationShardSpec {
-                migration: id.clone(),
-                first,
-                extension: extension.map(str::to_owned),
-                moves: moves.collect(),
-            };
-            let mut shard = MigrationShard::new(&format!("{prefix}-{index}"), spec);
-            shard.metadata.labels =
-                Some(BTreeMap::from([(MIGRATION_LABEL.to_owned(), id.clone())]));
-            shard.metadata.owner_references = Some(vec![owner.clone()]);
-            shard.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-            shard
-        })
-        .collect()
-}
-
-/// Whether a shard is one of this very migration, and not of another that had the same name, nor of an
-/// extension that was never finished.
-pub fn is_of(shard: &MigrationShard, migration: &Migration) -> bool {
-    let Some(extension) = &shard.spec.extension else {
-        return belongs_to(shard, migration);
-    };
-    let (id, name) = (migration.name_any(), shard.name_any());
-    let mut finished = migration.spec.extensions.iter();
-    let finished = finished.any(|it| {
-        let own = prefix(&id, &it.id, it.first, &it.plan_hash);
-        let rest = name.strip_prefix(&own);
-        it.id == *extension && rest.is_some_and(|rest| rest.starts_with('-'))
-    });
-    finished && belongs_to(shard, migration)
-}
-
-/// What the names of an extension's shards begin with. One of another plan, or from another position, has
-/// another name: neither can be taken for the other, nor removed in its place.
-fn prefix(id: &str, extension: &str, position: u32, plan_hash: &str) -> String {
-    let plan = plan_hash.get(..8).unwrap_or(plan_hash);
-    format!("{id}-{extension}-{position}-{plan}")
-}
-
-/// Whether a shard was made for this very migration.
-fn belongs_to(shard: &MigrationShard, migration: &Migration) -> bool {
-    let uid = migration.metadata.uid.as_ref();
-    shard.spec.migration == migration.name_any()
-        && shard.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
-}
-
-/// The places in the plan of a shard's moves.
-pub fn range(shard: &MigrationShard) -> Range<usize> {
-    let first = usize::try_from(shard.spec.first).unwrap_or(usize::MAX);
-    first..first.saturating_add(shard.spec.moves.len())
 }
 
 fn post() -> PostParams {

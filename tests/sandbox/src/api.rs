@@ -15,6 +15,7 @@ use crate::route::{Request, Route};
 use crate::store::Reference;
 use crate::watch::Watch;
 
+mod access;
 mod discovery;
 mod encode;
 mod identity;
@@ -45,6 +46,9 @@ pub(crate) fn handle(cluster: &mut Cluster, request: &Request) -> Reply {
     };
     if let Some(reply) = identity::answer(request, &route) {
         return reply;
+    }
+    if access::asks(request, &route) {
+        return access::answer(cluster, request);
     }
     let Some(kind) = resolve(cluster, &route) else { return absent(request, &route) };
     if kind.namespaced() != route.namespace.is_some()

@@ -46,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) watch_epoch: u64,
     pub(crate) injectors_down: BTreeSet<String>,
     pub(crate) istiods_silent: BTreeSet<String>,
+    /// Verb and resource of what no client may do, by what reviews say.
+    pub(crate) forbidden: BTreeSet<(String, String)>,
     pub(crate) faults: Faults,
     origin: Instant,
 }
@@ -92,6 +94,7 @@ impl Cluster {
             watch_epoch: 0,
             injectors_down: BTreeSet::new(),
             istiods_silent: BTreeSet::new(),
+            forbidden: BTreeSet::new(),
             faults: Faults::default(),
             origin: Instant::now(),
             options,

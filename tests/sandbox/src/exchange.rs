@@ -113,6 +113,7 @@ impl Requests {
 impl Exchange {
     /// Whether the request writes.
     pub fn writes(&self) -> bool {
-        !matches!(self.verb, "get" | "list" | "watch" | "other")
+        let asks = self.path.ends_with("/selfsubjectaccessreviews");
+        !asks && !matches!(self.verb, "get" | "list" | "watch" | "other")
     }
 }

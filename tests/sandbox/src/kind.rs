@@ -179,6 +179,16 @@ pub(crate) fn built_in() -> BTreeMap<String, Arc<Kind>> {
             true,
             true,
         ),
+        (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "hpa",
+            Namespaced,
+            true,
+            true,
+        ),
         ("coordination.k8s.io", "v1", "Lease", "leases", "", Namespaced, false, false),
         (
             "admissionregistration.k8s.io",

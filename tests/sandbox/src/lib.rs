@@ -23,6 +23,7 @@ mod exchange;
 mod faults;
 pub mod fixtures;
 mod history;
+mod istiod;
 mod kind;
 mod listener;
 mod object;
@@ -173,6 +174,11 @@ impl Sandbox {
         } else {
             cluster.injectors_down.remove(revision);
         }
+    }
+
+    /// Has reviews of rights say that `verb` on `resource`, such as `pods/eviction`, is forbidden.
+    pub fn forbid(&self, verb: &str, resource: &str) {
+        self.cluster().forbidden.insert((verb.to_owned(), resource.to_owned()));
     }
 
     /// How many new proxies the plane of a revision has refused, having too many at once.

@@ -3,6 +3,7 @@
 use crate::operator::{applications, migrate, refused, run, serving, states, stored};
 use crate::simulated::{self, SimulatedBed};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::StatusCode;
 use jiff::Timestamp;
 use revshift_server::config::Config;
@@ -36,14 +37,17 @@ impl Answering {
 
     fn web(&self) -> Web {
         let answering = self.clone();
-        Web::new(move |_| {
+        Web::new(move |request: http::Request<String>| {
+            // Nothing but the checks is asked here.
+            if ["/inject", "/validate"].contains(&request.uri().path()) {
+                return futures::future::ready(Err("connection refused".to_owned())).left_future();
+            }
             answering.asked.fetch_add(1, Ordering::Relaxed);
             let status = StatusCode::from_u16(answering.status.load(Ordering::Relaxed));
             let body = Bytes::from(answering.body.lock().unwrap().clone());
-            async move {
-                let status = status.map_err(|_| "connection refused".to_owned())?;
-                Ok(Answer { status, body })
-            }
+            let answer = status.map(|status| Answer { status, body });
+            futures::future::ready(answer.map_err(|_| "connection refused".to_owned()))
+                .right_future()
         })
     }
 }

@@ -20,6 +20,9 @@ const RETIREMENTS: &str = "/apis/revshift.dev/v1alpha1/retirements";
 const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
     istio-sidecar-injector-cp-v113x-istio-system";
 
+const VALIDATOR: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/\
+    istio-validator-cp-v113x-istio-system-istio-system";
+
 /// The Deployment of an operator, which is available after a while. What it keeps for the old plane goes
 /// with the plane.
 async fn operator(bed: &SimulatedBed, name: &str) {
@@ -29,6 +32,7 @@ async fn operator(bed: &SimulatedBed, name: &str) {
             sleep(Duration::from_secs(1)).await;
         }
         sandbox.remove(HOOKS);
+        sandbox.remove(VALIDATOR);
     });
     bed.sandbox.apply(fixtures::namespace("operators", &[]));
     bed.sandbox.apply(fixtures::deployment("operators", name, 1));

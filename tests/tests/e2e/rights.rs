@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A verb on a resource, or on its subresource, of an API group.
-type Right = (String, String, String);
+pub(crate) type Right = (String, String, String);
 
 /// The rights that `exchanges` needed. What only `--install-crds` sends is left out.
 pub(crate) fn used(exchanges: &[Exchange]) -> BTreeSet<Right> {

@@ -145,6 +145,23 @@ impl SimulatedBed {
         SimulatedReplica { host, network: self.network.clone(), gate, shutdown, server }
     }
 
+    /// Waits until the pods of all istiods are ready: a bed begins without any.
+    async fn istiods_are_ready(&self) -> Result<()> {
+        let unready = |it: &serde_json::Value| {
+            it["metadata"]["labels"]["app"] == "istiod"
+                && it["status"]["availableReplicas"].as_u64() < it["spec"]["replicas"].as_u64()
+        };
+        for _ in 0..600 {
+            let deployments =
+                self.sandbox.objects("/apis/apps/v1/namespaces/istio-system/deployments");
+            if !deployments.iter().any(unready) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(anyhow!("the istiods do not become ready"))
+    }
+
     /// The gates of the replicas, by their hosts, which are also the tags of their requests.
     pub(crate) fn gates(&self) -> Gates {
         self.gates.clone()
@@ -164,6 +181,7 @@ impl Bed for SimulatedBed {
             }
             let replica = self.launch();
             replica.ready().await?;
+            self.istiods_are_ready().await?;
             Ok(Box::new(replica) as Box<dyn Replica>)
         }
         .boxed_local()
@@ -202,12 +220,12 @@ impl Bed for SimulatedBed {
     }
 }
 
-/// The istiods of a sandbox, by the addresses of their pods.
+/// The istiods of a sandbox, by the addresses of their pods and by the names of their Services.
 fn istiods(sandbox: &Sandbox) -> Web {
     let sandbox = sandbox.clone();
     Web::new(move |request| {
-        let nobody = || Err("there is no network".to_owned());
-        let answer = sandbox.monitoring(&request).unwrap_or_else(nobody);
+        let webhooks = || sandbox.istiod(&request);
+        let answer = sandbox.monitoring(&request).unwrap_or_else(webhooks);
         async move { answer.map(|(status, body)| Answer { status, body: body.into() }) }
     })
 }

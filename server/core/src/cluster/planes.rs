@@ -36,6 +36,12 @@ impl Cluster {
         self.istiods.values().filter(move |istiod| istiod.revision == *revision)
     }
 
+    /// Their Deployments, by namespace and name.
+    pub fn istiod_deployments(&self, revision: &Revision) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.istiods.iter().filter(move |(_, istiod)| istiod.revision == *revision);
+        own.map(|((namespace, name), _)| (namespace.as_str(), name.as_str()))
+    }
+
     /// The tags by which webhooks lead to a revision.
     pub fn tags_of<'a>(&'a self, revision: &'a Revision) -> impl Iterator<Item = &'a str> {
         self.flat_injectors

@@ -1,7 +1,8 @@
 //! Extensions: namespaces that an unfinished migration takes in, in waves behind its last one.
 
+use super::finding::findings;
 use super::survey::{Survey, in_waves};
-use super::{Plan, available, findings, refuse_kept};
+use super::{Plan, available, refuse_kept};
 use crate::cluster::Cluster;
 use crate::gate;
 use crate::migration::Migration;
@@ -126,6 +127,7 @@ pub fn extension(
         rule: None,
         windows: spec.windows.clone(),
         gates: spec.gates.clone(),
+        allowances: spec.allowances.clone(),
         tags: spec.tags.clone().leading(cluster, &entries),
         entries,
         approvals: approvals.into_iter().map(|wave| wave.saturating_add(first)).collect(),

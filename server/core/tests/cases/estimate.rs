@@ -49,6 +49,7 @@ fn of(entries: Vec<Entry>, approvals: &[u32], budgets: Budgets, rate: u32) -> Es
         windows: Vec::new(),
         gates: Vec::new(),
         tags: revshift_core::tag::Tags::default(),
+        allowances: Vec::new(),
         entries,
         approvals: approvals.iter().copied().collect::<BTreeSet<u32>>(),
         findings: Vec::new(),

@@ -23,6 +23,7 @@ pub(crate) fn request(namespaces: &[&str]) -> Request {
         rule: None,
         windows: Vec::new(),
         gates: Vec::new(),
+        allowances: Vec::new(),
         approve_all: false,
         rollout_timeout: ROLLOUT_TIMEOUT,
         failure_budget: 0,

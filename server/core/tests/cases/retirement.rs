@@ -65,8 +65,8 @@ fn injector(configuration: &str, revision: &str, tag: Option<&str>) -> Injector 
     let selected = tag.unwrap_or(revision).to_owned();
     let requirement = |key: &str, operator| Requirement { key: key.to_owned(), operator };
     Injector {
-        webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
         configuration: configuration.to_owned(),
+        webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
         revision: Revision(revision.to_owned()),
         tag: tag.map(str::to_owned),
         namespace: "istio-system".to_owned(),

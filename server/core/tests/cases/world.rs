@@ -333,6 +333,7 @@ pub(crate) fn migration(id: &str, namespaces: &[&str]) -> Migration {
             windows: Vec::new(),
             gates: Vec::new(),
             tags: revshift_core::tag::Tags::default(),
+            allowances: Vec::new(),
             requester: "test".to_owned(),
             reason: String::new(),
             plan_hash: String::new(),

@@ -1,5 +1,6 @@
 //! Migrations, moves and their live progress on the wire.
 
+use super::check::allowed;
 use super::verification::verification;
 use super::{duration, gate, message, tag, timestamp};
 use crate::published::Stored;
@@ -66,6 +67,7 @@ pub(crate) fn migration(stored: &Stored) -> proto::Migration {
         windows: spec.windows.iter().map(ToString::to_string).collect(),
         hold: held.map(|held| hold(held, &spec.windows)),
         gates: spec.gates.iter().map(gate::gate).collect(),
+        allowed_findings: spec.allowances.iter().map(allowed).collect(),
         tags: Some(tag::tags(&spec.tags, migration.drifted().filter(|_| !public.is_final()))),
         gate_results: gate::results(migration),
         accepted_gates: migration.control.accepted.iter().map(approval).collect(),

@@ -1,5 +1,6 @@
 //! Plans on the wire.
 
+use super::check::allowed;
 use super::migration::{hold, leftover, migration, on_failure};
 use super::verification::verification;
 use super::{duration, gate, tag};
@@ -62,6 +63,7 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         estimate: None,
         windows: migration.windows.clone(),
         gates: migration.gates.clone(),
+        allowed_findings: migration.allowed_findings.clone(),
         tags: migration.tags.clone(),
         extends: String::new(),
         hold: None,
@@ -111,6 +113,7 @@ fn header(planned: &Planned) -> proto::PlanHeader {
         }),
         windows: plan.windows.iter().map(ToString::to_string).collect(),
         gates: plan.gates.iter().map(gate::gate).collect(),
+        allowed_findings: plan.allowances.iter().map(allowed).collect(),
         tags: Some(tag::tags(&plan.tags, None)),
         extends: plan.extends.clone().unwrap_or_default(),
         hold: held.as_ref().map(|held| hold(held, &plan.windows)),
@@ -147,12 +150,13 @@ fn workload(workload: PlannedWorkload) -> proto::PlanWorkload {
     }
 }
 
-fn finding(found: Finding) -> proto::Finding {
+pub(crate) fn finding(found: Finding) -> proto::Finding {
     proto::Finding {
         code: found.code.as_str().to_owned(),
         severity: match found.severity {
             Severity::Info => proto::finding::Severity::Info,
             Severity::Warning => proto::finding::Severity::Warning,
+            Severity::Error => proto::finding::Severity::Error,
         }
         .into(),
         object: found.object,

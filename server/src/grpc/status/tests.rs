@@ -48,6 +48,11 @@ fn table() -> Vec<(Failure, Code, &'static str)> {
             "PLAN_REFUSED",
         ),
         (
+            Refusal::Findings(vec![violation("it is too far")]),
+            Code::FailedPrecondition,
+            "CHECK_REFUSED",
+        ),
+        (
             Refusal::Rollback(vec![violation("there is no such namespace")]),
             Code::FailedPrecondition,
             "ROLLBACK_REFUSED",
@@ -56,6 +61,21 @@ fn table() -> Vec<(Failure, Code, &'static str)> {
         (Refusal::RequestIdReused(text("m-1")), Code::AlreadyExists, "REQUEST_ID_REUSED"),
         (Refusal::MigrationNotFound(text("m-1")), Code::NotFound, "MIGRATION_NOT_FOUND"),
         (Refusal::NamespaceNotFound(text("shop")), Code::NotFound, "NAMESPACE_NOT_FOUND"),
+        (
+            Refusal::Retirement(vec![violation("it is in use")]),
+            Code::FailedPrecondition,
+            "RETIREMENT_REFUSED",
+        ),
+        (Refusal::RetirementNotFound(text("r-1")), Code::NotFound, "RETIREMENT_NOT_FOUND"),
+        (
+            Refusal::RetirementState {
+                retirement: text("r-1"),
+                state: text("RETIRED"),
+                why: text("so"),
+            },
+            Code::FailedPrecondition,
+            "RETIREMENT_STATE_CONFLICT",
+        ),
         (
             Refusal::State { migration: text("m-1"), state: text("PAUSED"), why: text("so") },
             Code::FailedPrecondition,

@@ -81,6 +81,10 @@ fn stored(moves: u32, shards: u32) -> crd::Migration {
                 soak_ms: 1500,
                 checks: vec!["smoke".to_owned()],
             }],
+            allowed_findings: vec![crd::AllowedFindingRecord {
+                code: "RS2013".to_owned(),
+                reason: "we have tried it".to_owned(),
+            }],
             tags: tags_record(&tags()),
             extensions: Vec::new(),
             requester: "someone".to_owned(),

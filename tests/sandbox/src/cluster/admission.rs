@@ -3,6 +3,8 @@
 //! Injection sees namespaces through a cache that lags behind, as the API server's does; a
 //! namespace that the cache lacks is read live.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -90,6 +92,32 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// The revision whose injector is served by a Service.
+    pub(crate) fn revision_behind(&self, service: &str, namespace: &str) -> Option<String> {
+        self.store.list(kind::WEBHOOKS, None).find_map(|configuration| {
+            let of = |webhook: &Value, field: &str| {
+                let found = object::at(webhook, &format!("/clientConfig/service/{field}"));
+                found.and_then(Value::as_str).map(str::to_owned)
+            };
+            let leads = |webhook: &Value| {
+                of(webhook, "name").as_deref() == Some(service)
+                    && of(webhook, "namespace").as_deref() == Some(namespace)
+            };
+            let found = object::list(configuration, "/webhooks").iter().any(leads);
+            object::label(configuration, REVISION).filter(|_| found).map(str::to_owned)
+        })
+    }
+
+    /// What the injector of a revision makes of a pod.
+    pub(crate) fn inject_by(&self, revision: &str, pod: &mut Value) {
+        let own = |one: &&Arc<Value>| object::label(one, REVISION) == Some(revision);
+        if let Some(configuration) = self.store.list(kind::WEBHOOKS, None).find(own)
+            && let Some(webhook) = object::list(configuration, "/webhooks").first()
+        {
+            add_sidecar(configuration, webhook, revision, pod);
+        }
     }
 
     /// An injector of another revision than this one, and its first webhook.

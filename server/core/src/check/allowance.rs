@@ -1,0 +1,54 @@
+//! Errors that whoever asks for a migration takes upon himself.
+
+use crate::plan::{Finding, Severity};
+use crate::problem::Code;
+use crate::refusal::{FieldViolation, Violation};
+
+/// A finding that does not stop a migration, though it is an error, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The code of such findings.
+    pub code: Code,
+    /// Why they may be, in the words of whoever asks for the migration.
+    pub reason: String,
+}
+
+/// The errors among `findings` that nobody has allowed.
+pub fn forbidding(findings: &[Finding], allowances: &[Allowance]) -> Vec<Violation> {
+    let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+    let left = errors.filter(|it| allowances.iter().all(|allowed| allowed.code != it.code));
+    left.map(|Finding { code, object, message, .. }| Violation {
+        code: *code,
+        subject: object.clone(),
+        description: message.clone(),
+    })
+    .collect()
+}
+
+/// Reads allowances as they are asked for: code and reason.
+pub fn parse(asked: &[(String, String)]) -> Result<Vec<Allowance>, Vec<FieldViolation>> {
+    let (mut allowances, mut violations) = (Vec::new(), Vec::new());
+    for (index, (code, reason)) in asked.iter().enumerate() {
+        let field = |name: &str| format!("spec.allowed_findings[{index}].{name}");
+        if reason.trim().is_empty() {
+            violations.push(FieldViolation::new(&field("reason"), "must say why"));
+        }
+        if reason.len() > MOST_BYTES {
+            let why = format!("must be at most {MOST_BYTES} bytes");
+            violations.push(FieldViolation::new(&field("reason"), why));
+        }
+        let Some(code) = Code::parse(code) else {
+            let why = format!("`{code}` is no code of a finding, such as RS2013");
+            violations.push(FieldViolation::new(&field("code"), why));
+            continue;
+        };
+        if allowances.iter().any(|it: &Allowance| it.code == code) {
+            violations.push(FieldViolation::new(&field("code"), "is named twice"));
+        }
+        allowances.push(Allowance { code, reason: reason.clone() });
+    }
+    if violations.is_empty() { Ok(allowances) } else { Err(violations) }
+}
+
+/// The longest reason.
+const MOST_BYTES: usize = 500;

@@ -1,0 +1,98 @@
+//! What the target's injector makes of pod templates, beside what runs.
+
+use super::Checks;
+use super::surroundings::{Sidecar, Trial};
+use crate::problem::Code;
+use crate::workload::{Workload, WorkloadKey, WorkloadKind};
+
+impl Checks<'_> {
+    pub(super) fn trials(&mut self) {
+        let around = self.around;
+        if let Some(why) = &around.untried {
+            let message =
+                format!("its injector could not be asked what it makes of the pods: {why}");
+            self.warn(Code::TrialImpossible, super::plane(&self.scope.target), message);
+        }
+        for trial in &around.trials {
+            if !self.spared(trial) {
+                self.trial(trial);
+            }
+        }
+    }
+
+    /// Whether its owner wants the workload left alone.
+    fn spared(&self, trial: &Trial) -> bool {
+        let Trial { namespace, kind, name, .. } = trial;
+        let key = WorkloadKind::of(kind).map(|kind| WorkloadKey { kind, name: name.clone() });
+        let known = self.cluster.namespace(namespace).zip(key);
+        let workload = known.and_then(|((_, content), key)| content.workloads.get(&key));
+        workload.is_some_and(Workload::skipped)
+    }
+
+    fn trial(&mut self, trial: &Trial) {
+        let Trial { outcome, running, .. } = trial;
+        let workload = &trial.workload();
+        let target = &self.scope.target;
+        match (outcome, running) {
+            (Err(why), _) => {
+                let message = format!("the injector of `{target}` refuses its pod template: {why}");
+                self.error(Code::TrialRefused, workload, message);
+            }
+            (Ok(None), Some(Some(_))) => {
+                let message = format!(
+                    "its pods have a sidecar, and the injector of `{target}` would give them none"
+                );
+                self.error(Code::TrialWithoutSidecar, workload, message);
+            }
+            (Ok(Some(_)), Some(None)) => {
+                let message = format!("its pods have no sidecar, and get one of `{target}`");
+                self.warn(Code::TrialNewSidecar, workload, message);
+            }
+            (Ok(Some(new)), Some(Some(old))) => self.differences(workload, old, new),
+            (Ok(_), _) => {}
+        }
+    }
+
+    fn differences(&mut self, workload: &str, old: &Sidecar, new: &Sidecar) {
+        if old.image != new.image {
+            let message = format!("its sidecar becomes {}, from {}", new.image, old.image);
+            self.note(Code::SidecarImage, workload, message);
+        }
+        if old.native != new.native {
+            let message = if new.native {
+                "its sidecar becomes an init container that keeps running (a native sidecar)"
+            } else {
+                "its sidecar becomes an ordinary container (it was a native sidecar)"
+            };
+            self.warn(Code::SidecarNative, workload, message);
+        }
+        if old.ports != new.ports {
+            let message = format!(
+                "its sidecar's ports become {}, from {}",
+                list(&new.ports),
+                list(&old.ports)
+            );
+            self.warn(Code::SidecarPorts, workload, message);
+        }
+        if old.resources != new.resources {
+            let message = format!(
+                "its sidecar's resources become {}, from {}",
+                list(&new.resources),
+                list(&old.resources)
+            );
+            self.warn(Code::SidecarResources, workload, message);
+        }
+        if old.redirects != new.redirects {
+            let message = if new.redirects {
+                "an init container redirects its traffic, which the CNI plugin did"
+            } else {
+                "the CNI plugin redirects its traffic, which an init container did"
+            };
+            self.warn(Code::SidecarRedirection, workload, message);
+        }
+    }
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}

@@ -1,0 +1,239 @@
+//! What checks look at beside the watched view: read live, for one check, in pages, and not kept.
+//!
+//! Whatever cannot be read is told as such, and stops nothing that can.
+
+mod configuration;
+mod mesh;
+mod rights;
+mod trial;
+mod webhooks;
+mod workloads;
+
+use crate::webhook::Webhooks;
+use futures::StreamExt as _;
+use futures::stream;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, Error, Resource, ResourceExt as _};
+use revshift_core::check::Scope;
+use revshift_core::check::surroundings::{Cni, Gateway, Surroundings, Unread};
+use revshift_core::plane::{Plane, Planes, Revision, Source};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::{self, Debug};
+pub use trial::Samples;
+
+/// Objects of one page.
+const PAGE: u32 = 500;
+/// Up to so many namespaces are listed one by one; more are picked from lists of everything.
+const FEW: usize = 10;
+
+/// Looks around.
+#[derive(Clone)]
+pub struct Look {
+    client: Client,
+    istiods: Webhooks,
+}
+
+impl Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").finish_non_exhaustive()
+    }
+}
+
+/// What is read so far, of which namespaces.
+struct Reading<'a> {
+    client: &'a Client,
+    namespaces: &'a BTreeSet<String>,
+    around: Surroundings,
+}
+
+impl Look {
+    /// Reads by `client`, and asks `istiods`.
+    pub fn new(client: Client, istiods: Webhooks) -> Self {
+        Self { client, istiods }
+    }
+
+    /// What is around `scope`, whose planes are among `planes`; of each workload the pod in `samples` is
+    /// looked at.
+    pub async fn around(&self, planes: &Planes, scope: &Scope, samples: &Samples) -> Surroundings {
+        let mut reading = Reading {
+            client: &self.client,
+            namespaces: &scope.namespaces,
+            around: Surroundings::default(),
+        };
+        let [source, target] = [&scope.source, &scope.target].map(|it| planes.get(it));
+        let found: Vec<&Plane> = [source, target].into_iter().flatten().collect();
+        let webhooks = webhooks::read(&mut reading, &found).await;
+        for plane in &found {
+            mesh::read(&mut reading, plane).await;
+        }
+        reading.cni().await;
+        reading.gateways().await;
+        let homes: BTreeSet<&str> = found.iter().map(|it| it.namespace.as_str()).collect();
+        workloads::around(&mut reading, &homes).await;
+        let injector = webhooks.injector(&scope.target);
+        trial::make(&mut reading, &self.istiods, injector, samples).await;
+        let validator = webhooks.validator(&scope.target);
+        configuration::read(&mut reading, &self.istiods, validator).await;
+        rights::read(&mut reading, scope).await;
+        reading.around
+    }
+}
+
+impl Reading<'_> {
+    /// All objects of a kind in the namespaces, each given to `take` at once; false when they could not be
+    /// read, which is noted.
+    async fn each<K>(&mut self, what: &str, take: impl FnMut(K)) -> bool
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let client = self.client.clone();
+        self.of_each(what, take, |namespace| match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        })
+        .await
+    }
+
+    /// Likewise of a kind that may not be served; then there are none.
+    async fn each_dynamic(
+        &mut self,
+        what: &str,
+        resource: &ApiResource,
+        take: impl FnMut(DynamicObject),
+    ) -> bool {
+        let client = self.client.clone();
+        self.of_each(what, take, |namespace| match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+            None => Api::all_with(client.clone(), resource),
+        })
+        .await
+    }
+
+    async fn of_each<K>(
+        &mut self,
+        what: &str,
+        mut take: impl FnMut(K),
+        api: impl Fn(Option<&str>) -> Api<K>,
+    ) -> bool
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        let apis: Vec<Api<K>> = if self.namespaces.len() > FEW {
+            vec![api(None)]
+        } else {
+            self.namespaces.iter().map(|namespace| api(Some(namespace))).collect()
+        };
+        for api in apis {
+            let namespaces = self.namespaces;
+            let read = pages(&api, ListParams::default(), |object: K| {
+                if namespaces.contains(object.meta().namespace.as_deref().unwrap_or_default()) {
+                    take(object);
+                }
+            });
+            let read = read.await;
+            if !self.noted(what, read) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Notes why something could not be read; whether it could.
+    fn noted<T>(&mut self, what: &str, read: Result<T, Error>) -> bool {
+        let why = match read {
+            Ok(_) => return true,
+            Err(Error::Api(status)) if status.code == 404 => return true,
+            Err(Error::Api(status)) => status.message.clone(),
+            Err(error) => error.to_string(),
+        };
+        self.around.unread.push(Unread { what: what.to_owned(), why });
+        false
+    }
+
+    /// Istio's CNI plugin, wherever it runs.
+    async fn cni(&mut self) {
+        let api = Api::<DaemonSet>::all(self.client.clone());
+        let mut found = Vec::new();
+        let params = ListParams::default().labels("k8s-app=istio-cni-node");
+        let read = pages(&api, params, |object: DaemonSet| {
+            let status = object.status.clone().unwrap_or_default();
+            let count = |number: i32| u32::try_from(number).unwrap_or_default();
+            found.push(Cni {
+                namespace: object.namespace().unwrap_or_default(),
+                revision: object.labels().get("istio.io/rev").cloned(),
+                desired: count(status.desired_number_scheduled),
+                ready: count(status.number_ready),
+                name: object.name_any(),
+            });
+        });
+        let read = read.await;
+        self.noted("CNI DaemonSets", read);
+        self.around.cni = found;
+    }
+
+    /// Gateways that are described by resources.
+    async fn gateways(&mut self) {
+        let mut found = Vec::new();
+        let kinds = [
+            ("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
+            ("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway", "istiomeshgateways"),
+        ];
+        for (group, version, kind, plural) in kinds {
+            let gvk = GroupVersionKind::gvk(group, version, kind);
+            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+            let take = |object: DynamicObject| found.push(gateway(kind, &object));
+            self.each_dynamic(&format!("{kind}s"), &resource, take).await;
+        }
+        self.around.gateways = found;
+    }
+}
+
+fn gateway(kind: &str, object: &DynamicObject) -> Gateway {
+    let class = object.data["spec"]["gatewayClassName"].as_str();
+    let plane = &object.data["spec"]["istioControlPlane"];
+    let of_calisti = plane["name"].as_str().map(|name| {
+        let namespace = plane["namespace"].as_str().unwrap_or("istio-system");
+        Revision::of_calisti(name, namespace).0
+    });
+    Gateway {
+        kind: kind.to_owned(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        revision: of_calisti.or_else(|| object.labels().get("istio.io/rev").cloned()),
+        waypoint: class == Some("istio-waypoint"),
+    }
+}
+
+/// Gives each object of a list to `take`, page by page.
+async fn pages<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        page.items.into_iter().for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether a plane is one of Calisti's.
+fn of_calisti(plane: &Plane) -> bool {
+    plane.source == Source::Calisti
+}
+
+/// So many questions are asked of one istiod at a time.
+const AT_ONCE: usize = 8;
+
+/// Asks each of `questions`, several at a time, and gives the answers in their order.
+async fn asked<Q, A, F: Future<Output = A>>(questions: Vec<Q>, ask: impl Fn(Q) -> F) -> Vec<A> {
+    stream::iter(questions).map(ask).buffered(AT_ONCE).collect().await
+}

@@ -1,0 +1,54 @@
+//! What revshift's own account may do of what a plan needs.
+
+use super::Reading;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+use revshift_core::check::Scope;
+
+/// Verb, group and resource of what a move writes.
+const NEEDED: [(&str, &str, &str); 5] = [
+    ("patch", "", "namespaces"),
+    ("patch", "apps", "deployments"),
+    ("patch", "apps", "statefulsets"),
+    ("patch", "apps", "daemonsets"),
+    ("create", "", "pods/eviction"),
+];
+
+pub(super) async fn read(reading: &mut Reading<'_>, scope: &Scope) {
+    if scope.namespaces.is_empty() {
+        return;
+    }
+    let api = Api::<SelfSubjectAccessReview>::all(reading.client.clone());
+    let mut denied = Vec::new();
+    for (verb, group, resource) in NEEDED {
+        let (kind, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let attributes = ResourceAttributes {
+            verb: some(verb),
+            group: some(group),
+            resource: some(kind),
+            subresource: some(subresource),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        match api.create(&PostParams::default(), &review).await {
+            Ok(review) => {
+                if review.status.is_some_and(|status| !status.allowed) {
+                    let group = if group.is_empty() { "" } else { "apps/" };
+                    denied.push(format!("{verb} {group}{resource}"));
+                }
+            }
+            Err(error) => {
+                reading.noted::<()>("revshift's own rights", Err(error));
+                break;
+            }
+        }
+    }
+    reading.around.denied = denied;
+}
