@@ -7,6 +7,7 @@ mod cases {
     mod announcement;
     mod attachment;
     mod calendar;
+    mod check;
     mod cluster;
     mod command;
     mod connection;
