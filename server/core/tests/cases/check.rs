@@ -35,7 +35,7 @@ const ACCOUNT: &str = "ServiceAccount/revshift-server";
 fn healthy() -> Case {
     let mut world = World::default();
     for (revision, version) in [(OLD, "1.14.6"), (NEW, "1.15.3")] {
-        plane(&mut world, revision, |plane| plane.version = version.to_owned());
+        plane(&mut world, revision, |plane| version.clone_into(&mut plane.version));
         world.injectors(revision, revisioned(revision, revision, None));
     }
     world.namespace("shop", &[("istio.io/rev", OLD), ("team", "a")]);
@@ -227,7 +227,7 @@ const ROWS: &[Row] = &[
     }),
     (Code::WorkloadUnhealthy, Severity::Warning, WEB, |it| of_web(it, |web| web.available = 1)),
     (Code::AutoscalerAtLimit, Severity::Warning, "HorizontalPodAutoscaler/shop/auto", |it| {
-        it.around.autoscalers.push(autoscaler("shop", "Deployment/web"))
+        it.around.autoscalers.push(autoscaler("shop", "Deployment/web"));
     }),
     (Code::TrialRefused, Severity::Error, WEB, |it| {
         trial(it, |it| it.outcome = Err("template: no such function".to_owned()));
@@ -235,7 +235,7 @@ const ROWS: &[Row] = &[
     (Code::TrialWithoutSidecar, Severity::Error, WEB, |it| trial(it, |it| it.outcome = Ok(None))),
     (Code::TrialNewSidecar, Severity::Warning, WEB, |it| trial(it, |it| it.running = Some(None))),
     (Code::SidecarImage, Severity::Info, WEB, |it| {
-        new_sidecar(it, |new| new.image = "proxyv2:2".to_owned());
+        new_sidecar(it, |new| "proxyv2:2".clone_into(&mut new.image));
     }),
     (Code::SidecarNative, Severity::Warning, WEB, |it| new_sidecar(it, |new| new.native = true)),
     (Code::SidecarPorts, Severity::Warning, WEB, |it| {
@@ -260,9 +260,9 @@ const ROWS: &[Row] = &[
     }),
     (Code::PlaneUnavailable, Severity::Error, PLANE, |it| {
         plane(&mut it.world, NEW, |new| {
-            new.version = "1.15.3".to_owned();
+            "1.15.3".clone_into(&mut new.version);
             new.available = false;
-            new.status = "Reconciling".to_owned();
+            "Reconciling".clone_into(&mut new.status);
         });
     }),
     (Code::InjectionSourcePeer, Severity::Error, PLANE, |it| {
@@ -278,7 +278,7 @@ const ROWS: &[Row] = &[
         it.around.autoscalers.push(autoscaler("istio-system", "Deployment/istiod"));
     }),
     (Code::WebhookUntrusted, Severity::Error, HOOK, |it| {
-        let root = mesh().root.or(Some("root".to_owned()));
+        let root = Some("root".to_owned());
         it.around.meshes.values_mut().for_each(|mesh| mesh.root.clone_from(&root));
         let new = it.around.webhooks.iter_mut().filter(|it| it.configuration == HOOK);
         new.for_each(|it| it.ca_bundle.clear());
@@ -293,13 +293,13 @@ const ROWS: &[Row] = &[
     }),
     (Code::VersionUnknown, Severity::Warning, PLANE, |it| plane(&mut it.world, NEW, |_| {})),
     (Code::SkewTooWide, Severity::Error, PLANE, |it| {
-        plane(&mut it.world, NEW, |new| new.version = "1.17.0".to_owned());
+        plane(&mut it.world, NEW, |new| "1.17.0".clone_into(&mut new.version));
     }),
     (Code::SkewWide, Severity::Warning, PLANE, |it| {
-        plane(&mut it.world, NEW, |new| new.version = "v1.16-alpha".to_owned());
+        plane(&mut it.world, NEW, |new| "v1.16-alpha".clone_into(&mut new.version));
     }),
     (Code::Downgrade, Severity::Warning, PLANE, |it| {
-        plane(&mut it.world, NEW, |new| new.version = "1.13.5".to_owned());
+        plane(&mut it.world, NEW, |new| "1.13.5".clone_into(&mut new.version));
     }),
     (Code::RootsDiffer, Severity::Error, PLANE, |it| {
         mesh_of_new(it, |mesh| mesh.root = Some("other".to_owned()));
