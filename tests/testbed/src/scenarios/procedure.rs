@@ -160,7 +160,7 @@ async fn shows(cli: &Cli<'_>, plane: &str, state: &str) -> Result<()> {
         let rows = cells(&shown);
         let row = rows.iter().find(|row| row[0] == NAMESPACE).context("it is not listed")?;
         let label = format!("istio.io/rev={plane}");
-        ensure!(row[1] == label && row[2] == plane && row[4] == state, "{row:?}");
+        ensure!(row[1] == label && row[3] == plane && row[5] == state, "{row:?}");
         Ok(())
     })
     .await
