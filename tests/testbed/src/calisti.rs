@@ -72,7 +72,6 @@ impl ControlPlane {
         let status = json!({"status": {
             "gatewayAddress": self.gateway_addresses,
             "istioControlPlaneName": self.name,
-            "injectionNamespaces": [],
         }});
         api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(status)).await?;
         set_status(client, &self.name, &PlaneStatus::Available).await
