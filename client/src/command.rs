@@ -22,6 +22,7 @@ pub(crate) mod retry;
 pub(crate) mod rollback;
 pub(crate) mod skip;
 pub(crate) mod status;
+mod subject;
 pub(crate) mod version;
 pub(crate) mod watch;
 

@@ -4,33 +4,20 @@ use revshift_proto::v1::{self as proto, check_migration_response::Part};
 use serde::Serialize;
 use tonic::{Status, Streaming};
 
-use super::migrate::Selection;
+use super::subject::Subject;
 use crate::{
     ExitStatus,
-    args::{self, Format},
+    args::Format,
     connect,
     context::Context,
     failure::Failure,
     output::{findings, wording},
-    specification,
 };
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Control plane to leave: a revision, or a Calisti control plane's name
-    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
-    from: Option<String>,
-    /// Control plane to move to, likewise
-    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
-    to: Option<String>,
     #[command(flatten)]
-    selection: Selection,
-    /// Never take this namespace; may be given several times
-    #[arg(long, value_name = "NS", conflicts_with_all = ["namespaces", "file"])]
-    exclude: Vec<String>,
-    /// Do not fail for errors of this code, such as RS2013=REASON; may be given several times
-    #[arg(long, value_name = "CODE=REASON", value_parser = args::allowed, conflicts_with = "file")]
-    allow: Vec<proto::AllowedFinding>,
+    subject: Subject,
     /// Check what `migrate --allow-downtime` would do
     #[arg(long)]
     allow_downtime: bool,
@@ -45,21 +32,8 @@ struct Checked {
 
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let Selection { namespaces, selector, all, file } = self.selection;
-        let spec = match file {
-            Some(path) => specification::read(&path).map_err(Failure::Usage)?,
-            None => proto::MigrationSpec {
-                source: self.from.unwrap_or_default(),
-                target: self.to.unwrap_or_default(),
-                namespaces,
-                label_selector: selector.unwrap_or_default(),
-                all,
-                exclude: self.exclude,
-                allow_downtime: self.allow_downtime,
-                allowed_findings: self.allow,
-                ..proto::MigrationSpec::default()
-            },
-        };
+        let allow_downtime = self.allow_downtime;
+        let spec = self.subject.spec(|spec| proto::MigrationSpec { allow_downtime, ..spec })?;
         let checked = context
             .servers
             .call(async |channel| {

@@ -1,11 +1,12 @@
 //! `revshift migrate`: moves namespaces to another control plane.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use revshift_proto::v1 as proto;
 use tonic::Response;
 
 use super::proposal::{self, Options, Proposal};
+use super::subject::Subject;
 use crate::{
     ExitStatus, args,
     connect::{self, Servers},
@@ -18,17 +19,8 @@ use crate::{
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Control plane to leave: a revision, a Calisti control plane's name, or a tag
-    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
-    from: Option<String>,
-    /// Control plane to move to, likewise; a tag that is named here is what namespaces are labelled with
-    #[arg(long, value_name = "REV", required_unless_present = "file", conflicts_with = "file")]
-    to: Option<String>,
     #[command(flatten)]
-    selection: Selection,
-    /// Never take this namespace; may be given several times
-    #[arg(long, value_name = "NS", conflicts_with_all = ["namespaces", "file"])]
-    exclude: Vec<String>,
+    subject: Subject,
     /// Let no wave wait for an approval
     #[arg(long, conflicts_with = "file")]
     approve_all: bool,
@@ -84,9 +76,6 @@ pub(crate) struct Args {
         conflicts_with = "file"
     )]
     verify: Verify,
-    /// Go on in spite of errors of this code, such as RS2013=REASON; may be given several times
-    #[arg(long, value_name = "CODE=REASON", value_parser = args::allowed, conflicts_with = "file")]
-    allow: Vec<proto::AllowedFinding>,
     #[command(flatten)]
     options: Options,
 }
@@ -148,51 +137,20 @@ impl From<Tags> for proto::TagPolicy {
     }
 }
 
-/// Which namespaces move.
-#[derive(clap::Args, Debug)]
-#[group(required = true, multiple = false)]
-pub(super) struct Selection {
-    /// A namespace to move; several move one after the other in the order given
-    #[arg(short, long = "namespace", value_name = "NS")]
-    pub(super) namespaces: Vec<String>,
-    /// Namespaces of --from with these labels, such as `team=shop,tier in (web,api)`, in waves: one,
-    /// then 5, 25, 100, then 250 at a time, gateways last
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub(super) selector: Option<String>,
-    /// All namespaces of --from, in waves likewise
-    #[arg(long)]
-    pub(super) all: bool,
-    /// A file with the whole specification: the API's MigrationSpec as YAML or JSON
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) file: Option<PathBuf>,
-}
-
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let Selection { namespaces, selector, all, file } = self.selection;
-        let spec = match file {
-            Some(path) => specification::read(&path).map_err(Failure::Usage)?,
-            None => proto::MigrationSpec {
-                source: self.from.unwrap_or_default(),
-                target: self.to.unwrap_or_default(),
-                namespaces,
-                label_selector: selector.unwrap_or_default(),
-                all,
-                exclude: self.exclude,
-                approve_all: self.approve_all,
-                failure_budget: self.failure_budget,
-                rollout_timeout: self.rollout_timeout.map(Into::into),
-                waves: Vec::new(),
-                allow_downtime: self.allow_downtime,
-                on_failure: proto::OnFailure::from(self.on_failure).into(),
-                rule: None,
-                gates: gates(self.soak, self.checks),
-                windows: self.windows,
-                verification: proto::Verification::from(self.verify).into(),
-                allowed_findings: self.allow,
-                tags: proto::TagPolicy::from(self.tags).into(),
-            },
-        };
+        let spec = self.subject.spec(|spec| proto::MigrationSpec {
+            approve_all: self.approve_all,
+            failure_budget: self.failure_budget,
+            rollout_timeout: self.rollout_timeout.map(Into::into),
+            allow_downtime: self.allow_downtime,
+            on_failure: proto::OnFailure::from(self.on_failure).into(),
+            gates: gates(self.soak, self.checks),
+            windows: self.windows,
+            verification: proto::Verification::from(self.verify).into(),
+            tags: proto::TagPolicy::from(self.tags).into(),
+            ..spec
+        })?;
         proposal::carry_out(&Migrate { spec }, &self.options, context).await
     }
 }
