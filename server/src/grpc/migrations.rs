@@ -30,7 +30,7 @@ impl MigrationService for Face {
         request: Request<proto::PlanMigrationRequest>,
     ) -> Answer<Self::PlanMigrationStream> {
         self.installed()?;
-        let request = request::plan(request.into_inner()).map_err(refused)?;
+        let request = request::plan(request.into_inner().spec).map_err(refused)?;
         let mut planned = self.control.plan(&request).await.map_err(status)?;
         self.control.ask_ahead(&mut planned).await;
         Ok(Response::new(stream::iter(plan::parts(planned).map(Ok)).boxed()))
@@ -41,7 +41,7 @@ impl MigrationService for Face {
         request: Request<proto::CheckMigrationRequest>,
     ) -> Answer<Self::CheckMigrationStream> {
         self.installed()?;
-        let request = request::check(request.into_inner()).map_err(refused)?;
+        let request = request::plan(request.into_inner().spec).map_err(refused)?;
         let checked = self.control.check(&request).await.map_err(status)?;
         Ok(Response::new(stream::iter(check::parts(checked).map(Ok)).boxed()))
     }

@@ -190,8 +190,6 @@ pub struct Resource {
     pub messages: Vec<Message>,
     /// The API versions by which its fields were last written.
     pub api_versions: BTreeSet<String>,
-    /// Its annotations.
-    pub annotations: Labels,
     /// The value of its label `istio.io/rev`: only that plane reads it.
     pub revision: Option<String>,
     /// Versions of the proxy that an EnvoyFilter is tied to: regular expressions.

@@ -278,16 +278,9 @@ pub(crate) fn id(id: &str) -> Result<String, Refusal> {
 }
 
 /// What is to be planned.
-pub(crate) fn plan(request: proto::PlanMigrationRequest) -> Result<Request, Refusal> {
+pub(crate) fn plan(spec: Option<proto::MigrationSpec>) -> Result<Request, Refusal> {
     let mut fields = Fields::default();
-    let request = fields.spec(request.spec);
-    fields.finish().map(|()| request)
-}
-
-/// What is to be checked.
-pub(crate) fn check(request: proto::CheckMigrationRequest) -> Result<Request, Refusal> {
-    let mut fields = Fields::default();
-    let request = fields.spec(request.spec);
+    let request = fields.spec(spec);
     fields.finish().map(|()| request)
 }
 

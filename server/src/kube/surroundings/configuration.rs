@@ -181,7 +181,6 @@ fn described(object: &DynamicObject) -> Resource {
         warnings: Vec::new(),
         messages: messages.into_iter().flatten().map(message).collect(),
         api_versions: written(object),
-        annotations: object.annotations().clone(),
         revision: object.labels().get(label::REVISION).cloned(),
         proxy_versions: versions.flatten().collect(),
         destinations: destinations(object),

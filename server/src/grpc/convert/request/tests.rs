@@ -80,12 +80,12 @@ fn durations_are_refused_outside_their_range() {
     ] {
         let rollout_timeout = Some(well_known::Duration { seconds, nanos });
         let spec = Some(proto::MigrationSpec { rollout_timeout, ..spec() });
-        let found = fields(plan(proto::PlanMigrationRequest { spec }));
+        let found = fields(plan(spec));
         assert_eq!(found, ["spec.rollout_timeout"], "{seconds} {nanos}");
     }
     let rollout_timeout = Some(well_known::Duration { seconds: 1, nanos: 5 });
     let spec = Some(proto::MigrationSpec { rollout_timeout, ..spec() });
-    let request = plan(proto::PlanMigrationRequest { spec }).unwrap();
+    let request = plan(spec).unwrap();
     assert_eq!(request.rollout_timeout, Duration::new(1, 5));
 }
 
