@@ -4,6 +4,7 @@ use super::{Control, Planned};
 use crate::failure::Failure;
 use revshift_core::check::allowance::{self, Allowance};
 use revshift_core::check::{self, Scope};
+use revshift_core::migration::Verification;
 use revshift_core::plan::{self, Finding};
 use revshift_core::refusal::Refusal;
 
@@ -27,14 +28,15 @@ impl Control {
             let state = self.ready()?;
             check::scope(&state.cluster, &request)?
         };
-        let findings = self.findings(&scope, findings).await?;
+        let findings = self.findings(&scope, request.verification, findings).await?;
         Ok(Checked { scope, findings, allowances: request.allowances })
     }
 
     /// A plan with the findings of its check.
     pub(super) async fn checked(&self, mut planned: Planned) -> Result<Planned, Failure> {
         let found = std::mem::take(&mut planned.plan.findings);
-        planned.plan.findings = self.findings(&check::of_plan(&planned.plan), found).await?;
+        let scope = check::of_plan(&planned.plan);
+        planned.plan.findings = self.findings(&scope, planned.plan.verification, found).await?;
         Ok(planned)
     }
 
@@ -45,7 +47,13 @@ impl Control {
     }
 
     /// What the plan has found, and what is found around `scope`.
-    async fn findings(&self, scope: &Scope, found: Vec<Finding>) -> Result<Vec<Finding>, Failure> {
+    async fn findings(
+        &self,
+        scope: &Scope,
+        verification: Verification,
+        mut found: Vec<Finding>,
+    ) -> Result<Vec<Finding>, Failure> {
+        found.extend(self.ask_ahead(&scope.target, verification).await);
         let (planes, samples) = {
             let state = self.ready()?;
             (state.cluster.planes().clone(), check::samples(&state.cluster, scope))

@@ -1,8 +1,9 @@
 //! Plans that want live connections, while istiods may not be there to tell of them.
 
-use super::{Control, Planned};
+use super::Control;
 use revshift_core::migration::Verification;
 use revshift_core::plan::{Finding, Severity};
+use revshift_core::plane::Revision;
 use revshift_core::problem::Code;
 use std::time::Duration;
 
@@ -10,19 +11,21 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Tells in a plan that wants connections whether they could be asked for now.
-    pub async fn ask_ahead(&self, planned: &mut Planned) {
-        let plan = &mut planned.plan;
-        if plan.verification != Verification::Connected {
-            return;
+    /// What a migration that wants connections has to expect where they cannot be asked for now.
+    pub(super) async fn ask_ahead(
+        &self,
+        target: &Revision,
+        verification: Verification,
+    ) -> Option<Finding> {
+        if verification != Verification::Connected {
+            return None;
         }
-        if let Some(why) = self.proxies.recent(&plan.target, PATIENCE).await.incomplete() {
-            plan.findings.push(Finding {
-                severity: Severity::Warning,
-                code: Code::IstiodUnreachable,
-                object: format!("ControlPlane/{}", plan.target),
-                message: format!("who is connected to it cannot be told: {why}"),
-            });
-        }
+        let asked = self.proxies.recent(target, PATIENCE).await;
+        asked.incomplete().map(|why| Finding {
+            severity: Severity::Warning,
+            code: Code::IstiodUnreachable,
+            object: format!("ControlPlane/{target}"),
+            message: format!("who is connected to it cannot be told: {why}"),
+        })
     }
 }

@@ -31,8 +31,7 @@ impl MigrationService for Face {
     ) -> Answer<Self::PlanMigrationStream> {
         self.installed()?;
         let request = request::plan(request.into_inner().spec).map_err(refused)?;
-        let mut planned = self.control.plan(&request).await.map_err(status)?;
-        self.control.ask_ahead(&mut planned).await;
+        let planned = self.control.plan(&request).await.map_err(status)?;
         Ok(Response::new(stream::iter(plan::parts(planned).map(Ok)).boxed()))
     }
 

@@ -186,27 +186,31 @@ impl Reading<'_> {
         for (group, version, kind, plural) in kinds {
             let gvk = GroupVersionKind::gvk(group, version, kind);
             let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-            let take = |object: DynamicObject| found.push(gateway(kind, &object));
+            let take = |object: DynamicObject| found.extend(gateway(kind, &object));
             self.each_dynamic(&format!("{kind}s"), &resource, take).await;
         }
         self.around.gateways = found;
     }
 }
 
-fn gateway(kind: &str, object: &DynamicObject) -> Gateway {
+/// A gateway that Istio is behind; none where its class is somebody else's.
+fn gateway(kind: &str, object: &DynamicObject) -> Option<Gateway> {
     let class = object.data["spec"]["gatewayClassName"].as_str();
+    if class.is_some_and(|class| !class.starts_with("istio")) {
+        return None;
+    }
     let plane = &object.data["spec"]["istioControlPlane"];
     let of_calisti = plane["name"].as_str().map(|name| {
         let namespace = plane["namespace"].as_str().unwrap_or("istio-system");
         Revision::of_calisti(name, namespace).0
     });
-    Gateway {
+    Some(Gateway {
         kind: kind.to_owned(),
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         revision: of_calisti.or_else(|| object.labels().get("istio.io/rev").cloned()),
         waypoint: class == Some("istio-waypoint"),
-    }
+    })
 }
 
 /// Gives each object of a list to `take`, page by page.

@@ -5,8 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use crate::Sandbox;
 use crate::cluster::Cluster;
-use crate::{Sandbox, object};
 
 impl Sandbox {
     /// What answers a request to an istiod by the name of its Service, as
@@ -45,14 +45,11 @@ impl Cluster {
             let why = "could not unmarshal raw object: it is no pod";
             return answer(request, json!({ "allowed": false, "status": { "message": why } }));
         }
-        let message = object::annotation(&pod, "bed.revshift.dev/template-error");
-        if let Some(message) = message.filter(|text| text.split('@').nth(1) == Some(revision)) {
-            let message = message.split('@').next().unwrap_or_default();
+        let before = pod.clone();
+        if let Err(message) = self.inject_by(revision, &mut pod) {
             let refused = json!({ "allowed": false, "status": { "message": message } });
             return answer(request, refused);
         }
-        let before = pod.clone();
-        self.inject_by(revision, &mut pod);
         if pod == before {
             return answer(request, json!({ "allowed": true }));
         }
@@ -66,22 +63,23 @@ impl Cluster {
 }
 
 /// A review of one of Istio's resources. Of its rules one is kept for each outcome: a route without
-/// destination is refused, and a DestinationRule without host is warned of.
+/// destination is refused, and a route that matches all but is not the last is warned of.
 fn validation(review: &Value) -> Value {
     let request = &review["request"];
-    let spec = &request["object"]["spec"];
-    let routes = spec["http"].as_array().into_iter().flatten();
-    let mut without = routes.filter(|rule| rule["route"].is_null() && rule["redirect"].is_null());
-    let response = match request["kind"]["kind"].as_str() {
-        Some("VirtualService") if without.next().is_some() => {
-            let message =
-                "configuration is invalid: HTTP route, redirect or direct_response is required";
-            json!({ "allowed": false, "status": { "message": message } })
-        }
-        Some("DestinationRule") if spec["subsets"].as_array().is_some_and(Vec::is_empty) => {
-            json!({ "allowed": true, "warnings": ["subsets is empty"] })
-        }
-        _ => json!({ "allowed": true }),
+    let routes = request["object"]["spec"]["http"].as_array().cloned().unwrap_or_default();
+    let leads = |rule: &Value| !(rule["route"].is_null() && rule["redirect"].is_null());
+    let matches_all = |rule: &Value| rule["match"].is_null();
+    let response = if request["kind"]["kind"] != "VirtualService" {
+        json!({ "allowed": true })
+    } else if !routes.iter().all(leads) {
+        let message =
+            "configuration is invalid: HTTP route, redirect or direct_response is required";
+        json!({ "allowed": false, "status": { "message": message } })
+    } else if routes.iter().rev().skip(1).any(matches_all) {
+        let warning = "virtualService rule #0 not used (only the last rule can have no matches)";
+        json!({ "allowed": true, "warnings": [warning] })
+    } else {
+        json!({ "allowed": true })
     };
     answer(request, response)
 }

@@ -1,5 +1,14 @@
 //! What a check finds, and what becomes of a migration then.
 
+mod configuration;
+mod planes;
+mod told;
+mod trials;
+
+pub(super) use configuration::configuration_is_read_as_the_target_would;
+pub(super) use planes::what_is_wrong_with_planes_is_told;
+pub(super) use trials::the_injector_is_asked_about_every_template;
+
 use crate::bed::Bed;
 use crate::cluster::{
     NEW, OLD, application, create, daemon_set, deployment, expect_label, with_pod_label,

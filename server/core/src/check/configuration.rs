@@ -4,6 +4,7 @@ use super::Checks;
 use super::surroundings::{Message, Resource};
 use crate::plan::Severity;
 use crate::problem::Code;
+use regex::RegexBuilder;
 
 /// Annotations that Istio has deprecated, with what takes their place
 /// (`istio.io/api/annotation/annotations.yaml`).
@@ -82,21 +83,42 @@ impl Checks<'_> {
         self.proxy_versions(resource);
     }
 
-    /// An EnvoyFilter that names versions of proxies applies to some of them only.
+    /// An EnvoyFilter that names versions of proxies applies to some of them only. As istiod does, the
+    /// expressions are searched in the version (`pilot/pkg/model/envoyfilter.go`).
     fn proxy_versions(&mut self, resource: &Resource) {
-        if resource.proxy_versions.is_empty() {
-            return;
-        }
         let planes = self.cluster.planes();
-        let version =
-            |revision| planes.get(revision).map(|it| it.version.clone()).unwrap_or_default();
+        let version = |revision| planes.get(revision).map_or("", |it| it.version.as_str());
         let (old, new) = (version(&self.scope.source), version(&self.scope.target));
-        let named = resource.proxy_versions.join(", ");
-        let message = format!(
-            "it is tied to proxies of version {named}: make sure that it holds for {new} as it did for {old}"
-        );
-        self.warn(Code::FilterTiedToVersion, resource.object(), message);
+        for expression in &resource.proxy_versions {
+            let tied = format!("it is tied to proxies of version {expression}");
+            let (severity, message) = match (holds(expression, old), holds(expression, new)) {
+                (Some(true), Some(true)) => {
+                    (Severity::Info, format!("{tied}, which holds for {new} as it did for {old}"))
+                }
+                (Some(true), Some(false)) => (
+                    Severity::Warning,
+                    format!("{tied}: it holds for {old}, and no longer for {new}"),
+                ),
+                (Some(false), Some(true)) => (
+                    Severity::Warning,
+                    format!("{tied}: it did not hold for {old}, and will for {new}"),
+                ),
+                (Some(false), Some(false)) => continue,
+                _ => (
+                    Severity::Warning,
+                    format!("{tied}: whether it holds for {new} cannot be told"),
+                ),
+            };
+            self.find(severity, Code::FilterTiedToVersion, resource.object(), message);
+        }
     }
+}
+
+/// Whether an expression is found in a version; none where either is not known.
+fn holds(expression: &str, version: &str) -> Option<bool> {
+    // What is larger is no version.
+    let expression = RegexBuilder::new(expression).size_limit(1 << 18).build().ok()?;
+    (!version.is_empty()).then(|| expression.is_match(version))
 }
 
 /// Kinds of which every Istio that is maintained serves more than alpha.

@@ -1,6 +1,7 @@
 //! Namespaces: what injects their pods now and after, and what else moves with them.
 
 use super::Checks;
+use super::surroundings::{Cni, Redirection};
 use crate::cluster::Namespace;
 use crate::injection::{self, Injection};
 use crate::label::{self, Labels};
@@ -128,17 +129,15 @@ impl Checks<'_> {
         let needed = around
             .trials
             .iter()
-            .find(|it| matches!(&it.outcome, Ok(Some(sidecar)) if !sidecar.redirects));
-        let owned = |it: &&super::surroundings::Cni| {
-            it.revision.as_deref() == Some(self.scope.source.as_str())
-        };
+            .find(|it| matches!(&it.outcome, Ok(Some(sidecar)) if sidecar.redirection == Redirection::Cni));
+        let owned = |it: &&Cni| it.revision.as_deref() == Some(self.scope.source.as_str());
         let of_source: Vec<_> = around.cni.iter().filter(owned).collect();
         let other = around.cni.iter().any(|it| !owned(&it));
         if let Some(trial) = needed {
             if around.cni.is_empty() && !around.unread.iter().any(|it| it.what == "CNI DaemonSets")
             {
-                let message = "the target injects no init container that redirects traffic, and there is \
-                               no DaemonSet of Istio's CNI plugin that would";
+                let message = "the target leaves it to Istio's CNI plugin to redirect traffic, and there \
+                               is no DaemonSet of that plugin";
                 self.error(Code::CniMissing, trial.workload(), message);
             }
             for cni in around.cni.iter().filter(|it| it.ready < it.desired) {

@@ -169,8 +169,20 @@ pub struct Sidecar {
     pub ports: Vec<String>,
     /// Its requests and limits, in order.
     pub resources: Vec<String>,
-    /// Whether an init container redirects traffic; otherwise a CNI plugin has to.
-    pub redirects: bool,
+    /// What redirects the pod's traffic to it.
+    pub redirection: Redirection,
+}
+
+/// What redirects a pod's traffic to its sidecar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirection {
+    /// The init container `istio-init`.
+    #[default]
+    Init,
+    /// Istio's CNI plugin, whose work the init container `istio-validation` proves.
+    Cni,
+    /// Nothing, as with `sidecar.istio.io/interceptionMode: NONE`.
+    None,
 }
 
 /// One of Istio's resources.

@@ -1,7 +1,7 @@
 //! What the target's injector makes of pod templates, beside what runs.
 
 use super::Checks;
-use super::surroundings::{Sidecar, Trial};
+use super::surroundings::{Redirection, Sidecar, Trial};
 use crate::problem::Code;
 use crate::workload::{Workload, WorkloadKey, WorkloadKind};
 
@@ -82,14 +82,20 @@ impl Checks<'_> {
             );
             self.warn(Code::SidecarResources, workload, message);
         }
-        if old.redirects != new.redirects {
-            let message = if new.redirects {
-                "an init container redirects its traffic, which the CNI plugin did"
-            } else {
-                "the CNI plugin redirects its traffic, which an init container did"
-            };
+        if old.redirection != new.redirection {
+            let (before, after) = (by(old.redirection), by(new.redirection));
+            let message =
+                format!("its traffic is redirected by {after}, before it was by {before}");
             self.warn(Code::SidecarRedirection, workload, message);
         }
+    }
+}
+
+fn by(redirection: Redirection) -> &'static str {
+    match redirection {
+        Redirection::Init => "an init container",
+        Redirection::Cni => "the CNI plugin",
+        Redirection::None => "nothing",
     }
 }
 

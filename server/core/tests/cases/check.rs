@@ -3,8 +3,8 @@
 use super::world::{NEW, OLD, World, absent, deployed, deployment, is, labels, rev, revisioned};
 use revshift_core::check::allowance::{self, Allowance};
 use revshift_core::check::surroundings::{
-    Autoscaler, Cni, DisruptionBudget, Gateway, Mesh, Message, Purpose, Resource, Sidecar,
-    Surroundings, Trial, Unread, Webhook, WorkloadDetail,
+    Autoscaler, Cni, DisruptionBudget, Gateway, Mesh, Message, Purpose, Redirection, Resource,
+    Sidecar, Surroundings, Trial, Unread, Webhook, WorkloadDetail,
 };
 use revshift_core::check::{Scope, check};
 use revshift_core::cluster::Istiod;
@@ -92,7 +92,7 @@ fn mesh() -> Mesh {
 }
 
 fn sidecar() -> Sidecar {
-    Sidecar { image: "proxyv2:1".to_owned(), redirects: true, ..Sidecar::default() }
+    Sidecar { image: "proxyv2:1".to_owned(), ..Sidecar::default() }
 }
 
 fn detail() -> WorkloadDetail {
@@ -246,7 +246,7 @@ const ROWS: &[Row] = &[
     }),
     (Code::SidecarRedirection, Severity::Warning, WEB, |it| {
         it.around.cni = vec![cni(None, 3)];
-        new_sidecar(it, |new| new.redirects = false);
+        new_sidecar(it, |new| new.redirection = Redirection::Cni);
     }),
     (Code::GatewayMoves, Severity::Warning, WEB, |it| of_web(it, |web| web.role = Role::Gateway)),
     (Code::GatewayRollsAtOnce, Severity::Warning, "Gateway/shop/gate", |it| {
@@ -330,13 +330,13 @@ const ROWS: &[Row] = &[
     }),
     (Code::CniMissing, Severity::Error, WEB, |it| {
         trial(it, |it| {
-            let by_cni = Sidecar { redirects: false, ..sidecar() };
+            let by_cni = Sidecar { redirection: Redirection::Cni, ..sidecar() };
             (it.outcome, it.running) = (Ok(Some(by_cni.clone())), Some(Some(by_cni)));
         });
     }),
     (Code::CniDegraded, Severity::Warning, "DaemonSet/kube-system/istio-cni", |it| {
         trial(it, |it| {
-            let by_cni = Sidecar { redirects: false, ..sidecar() };
+            let by_cni = Sidecar { redirection: Redirection::Cni, ..sidecar() };
             (it.outcome, it.running) = (Ok(Some(by_cni.clone())), Some(Some(by_cni)));
         });
         it.around.cni = vec![cni(None, 2)];
@@ -487,5 +487,22 @@ fn an_allowance_has_a_known_code_once_and_a_reason() {
         let told: Vec<&str> =
             violations.iter().filter_map(|it| it.field.rsplit('.').next()).collect();
         assert_eq!(told, fields, "{pairs:?}");
+    }
+}
+
+#[test]
+fn a_filter_is_judged_by_the_versions_of_both_planes() {
+    for (expression, expected) in [
+        ("^1\\.14.*", Some(Severity::Warning)),
+        ("^1\\.15.*", Some(Severity::Warning)),
+        ("^1\\..*", Some(Severity::Info)),
+        ("^1\\.20", None),
+        ("(", Some(Severity::Warning)),
+    ] {
+        let mut case = healthy();
+        let proxy_versions = vec![expression.to_owned()];
+        case.around.resources.push(Resource { proxy_versions, ..resource("EnvoyFilter") });
+        let found = found(&case).into_iter().map(|it| it.severity).next();
+        assert_eq!(found, expected, "{expression}");
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use revshift_core::check::surroundings::{Sidecar, Trial};
+use revshift_core::check::surroundings::{Redirection, Sidecar, Trial};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -164,12 +164,18 @@ fn sidecar(spec: &PodSpec) -> Option<Sidecar> {
             .into_iter()
             .map(move |(name, amount)| format!("{what}.{name}={}", amount.0))
     });
+    let has = |name: &str| inner().any(|it| it.name == name);
+    let redirection = match (has("istio-init"), has("istio-validation")) {
+        (true, _) => Redirection::Init,
+        (false, true) => Redirection::Cni,
+        (false, false) => Redirection::None,
+    };
     Some(Sidecar {
         image: container.image.clone().unwrap_or_default(),
         native: native.is_some(),
         ports: ports.collect(),
         resources: lines.collect(),
-        redirects: inner().any(|it| it.name == "istio-init"),
+        redirection,
     })
 }
 
@@ -195,10 +201,14 @@ mod tests {
         assert_eq!(found.image, "proxyv2:1.15.3");
         assert_eq!(found.ports, ["http-envoy-prom:15090"]);
         assert_eq!(found.resources, ["requests.cpu=100m", "limits.memory=1Gi"]);
-        assert!(found.redirects && !found.native);
+        assert!(found.redirection == Redirection::Init && !found.native);
         let native = pod(json!({ "containers": [{ "name": "app" }], "initContainers": [proxy] }));
         let found = sidecar(&native).unwrap();
-        assert!(found.native && !found.redirects);
+        assert!(found.native && found.redirection == Redirection::None);
+        let by_cni = pod(json!({
+            "containers": [{ "name": "app" }, proxy], "initContainers": [{ "name": "istio-validation" }],
+        }));
+        assert_eq!(sidecar(&by_cni).unwrap().redirection, Redirection::Cni);
         assert_eq!(sidecar(&pod(json!({ "containers": [{ "name": "app" }] }))), None);
     }
 

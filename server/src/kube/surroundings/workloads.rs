@@ -4,6 +4,7 @@ use super::{Reading, pages};
 use crate::kube::observe::{self, selector};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -80,6 +81,13 @@ pub(super) async fn templates(reading: &mut Reading<'_>, most: usize) -> (Vec<Te
         .each::<DaemonSet>("DaemonSets", |object| {
             let template = object.spec.clone().unwrap_or_default().template;
             take(plain("DaemonSet", &object, &template), value(&template));
+        })
+        .await;
+    reading
+        .each::<CronJob>("CronJobs", |object| {
+            let spec = object.spec.clone().unwrap_or_default();
+            let template = spec.job_template.spec.unwrap_or_default().template;
+            take(plain("CronJob", &object, &template), value(&template));
         })
         .await;
     reading

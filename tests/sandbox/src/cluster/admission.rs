@@ -81,17 +81,26 @@ impl Cluster {
                 }
                 let revision = object::label(configuration, REVISION).unwrap_or("default");
                 let ignore = ignored || object::text(webhook, "/failurePolicy") == "Ignore";
-                if !(down || ignored || self.injectors_down.contains(revision)) {
+                if !(down || ignored || !self.answers(revision, webhook)) {
                     let other = self.other_injector(revision).filter(|_| wrong);
                     let (configuration, webhook, revision) =
                         other.unwrap_or((configuration, webhook, revision));
-                    add_sidecar(configuration, webhook, revision, pod);
+                    add_sidecar(configuration, webhook, revision, pod)
+                        .map_err(|why| denied(name, &why))?;
                 } else if !ignore {
                     return Err(unreachable(webhook, name));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody is behind a webhook: a Service, and an istiod that is not down.
+    fn answers(&self, revision: &str, webhook: &Value) -> bool {
+        let service =
+            |field: &str| object::text(webhook, &format!("/clientConfig/service/{field}"));
+        let found = self.store.find(kind::SERVICES, service("namespace"), service("name"));
+        found.is_some() && !self.injectors_down.contains(revision)
     }
 
     /// The revision whose injector is served by a Service.
@@ -111,13 +120,17 @@ impl Cluster {
     }
 
     /// What the injector of a revision makes of a pod.
-    pub(crate) fn inject_by(&self, revision: &str, pod: &mut Value) {
+    ///
+    /// # Errors
+    /// Why it refuses the pod.
+    pub(crate) fn inject_by(&self, revision: &str, pod: &mut Value) -> Result<(), String> {
         let own = |one: &&Arc<Value>| object::label(one, REVISION) == Some(revision);
         if let Some(configuration) = self.store.list(kind::WEBHOOKS, None).find(own)
             && let Some(webhook) = object::list(configuration, "/webhooks").first()
         {
-            add_sidecar(configuration, webhook, revision, pod);
+            add_sidecar(configuration, webhook, revision, pod)?;
         }
+        Ok(())
     }
 
     /// An injector of another revision than this one, and its first webhook.
@@ -170,21 +183,39 @@ impl Cluster {
     }
 }
 
-fn add_sidecar(configuration: &Value, webhook: &Value, revision: &str, pod: &mut Value) {
+/// Injects as istiod does, as far as the annotations of a pod ask for something.
+fn add_sidecar(
+    configuration: &Value,
+    webhook: &Value,
+    revision: &str,
+    pod: &mut Value,
+) -> Result<(), String> {
     let refused = object::annotation(pod, "sidecar.istio.io/inject") == Some("false")
         && object::label(pod, "sidecar.istio.io/inject").is_none();
-    let has = |one: &Value| object::text(one, "/name") == "istio-proxy";
     if refused
         || object::flag(pod, "/spec/hostNetwork")
-        || object::list(pod, "/spec/containers").iter().any(has)
+        || object::annotation(pod, STATUS).is_some()
     {
-        return;
+        return Ok(());
+    }
+    let asked = object::annotation(pod, "inject.istio.io/templates").unwrap_or("sidecar");
+    if let Some(unknown) = asked.split(',').find(|it| !TEMPLATES.contains(&it.trim())) {
+        return Err(format!("requested template {unknown:?} not found; have {TEMPLATES:?}"));
     }
     let version = object::annotation(configuration, VERSION_ANNOTATION).unwrap_or("1.27.0");
     let service = object::text(webhook, "/clientConfig/service/name");
     let namespace = object::text(webhook, "/clientConfig/service/namespace");
     let discovery = format!("{service}.{namespace}.svc:15012");
-    let proxy = json!({
+    // A container of that name in the template is what its owner adds to the sidecar.
+    let (own, mut containers): (Vec<Value>, Vec<Value>) = object::list(pod, "/spec/containers")
+        .iter()
+        .cloned()
+        .partition(|one| object::text(one, "/name") == "istio-proxy");
+    let mut ports = vec![json!({ "containerPort": 15090, "name": "http-envoy-prom" })];
+    ports.extend(own.iter().flat_map(|one| object::list(one, "/ports").to_vec()));
+    let cpu = object::annotation(pod, "sidecar.istio.io/proxyCPU");
+    let resources = cpu.map_or_else(|| json!({}), |cpu| json!({ "requests": { "cpu": cpu } }));
+    let mut proxy = json!({
         "name": "istio-proxy",
         "image": format!("docker.io/istio/proxyv2:{version}"),
         "imagePullPolicy": "IfNotPresent",
@@ -196,18 +227,25 @@ fn add_sidecar(configuration: &Value, webhook: &Value, revision: &str, pod: &mut
                 "value": json!({ "discoveryAddress": discovery }).to_string(),
             },
         ],
-        "resources": {},
+        "ports": ports,
+        "resources": resources,
     });
-    let init = json!({
-        "name": "istio-init",
-        "image": format!("docker.io/istio/proxyv2:{version}"),
-        "args": ["istio-iptables", "-p", "15001"],
-    });
-    for (pointer, container) in [("/spec/containers", proxy), ("/spec/initContainers", init)] {
-        let mut all = object::list(pod, pointer).to_vec();
-        all.push(container);
-        object::set(pod, pointer, all);
+    let mut inits = object::list(pod, "/spec/initContainers").to_vec();
+    if object::annotation(pod, "sidecar.istio.io/interceptionMode") != Some("NONE") {
+        inits.push(json!({
+            "name": "istio-init",
+            "image": format!("docker.io/istio/proxyv2:{version}"),
+            "args": ["istio-iptables", "-p", "15001"],
+        }));
     }
+    if object::annotation(pod, "sidecar.istio.io/nativeSidecar") == Some("true") {
+        proxy["restartPolicy"] = json!("Always");
+        inits.push(proxy);
+    } else {
+        containers.push(proxy);
+    }
+    object::set(pod, "/spec/containers", containers);
+    object::set(pod, "/spec/initContainers", inits);
     let status = json!({
         "initContainers": ["istio-init"],
         "containers": ["istio-proxy"],
@@ -224,6 +262,16 @@ fn add_sidecar(configuration: &Value, webhook: &Value, revision: &str, pod: &mut
     if object::annotation(configuration, POD_LABEL_ANNOTATION) == Some("true") {
         object::set_label(pod, REVISION, revision);
     }
+    Ok(())
+}
+
+/// What a pod may ask for by `inject.istio.io/templates`.
+const TEMPLATES: [&str; 6] =
+    ["gateway", "gatewayOverrides", "grpc-agent", "grpc-simple", "sidecar", "waypoint"];
+
+fn denied(webhook: &str, why: &str) -> Refusal {
+    let message = format!("admission webhook {webhook:?} denied the request: {why}");
+    Refusal::new(400, "BadRequest", &message)
 }
 
 fn unreachable(webhook: &Value, name: &str) -> Refusal {
