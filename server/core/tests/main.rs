@@ -4,6 +4,7 @@
 
 mod cases {
     mod admission;
+    mod allowance;
     mod announcement;
     mod attachment;
     mod calendar;

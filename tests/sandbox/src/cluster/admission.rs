@@ -105,6 +105,7 @@ impl Cluster {
 
     /// The revision whose injector is served by a Service.
     pub(crate) fn revision_behind(&self, service: &str, namespace: &str) -> Option<String> {
+        self.store.find(kind::SERVICES, namespace, service)?;
         self.store.list(kind::WEBHOOKS, None).find_map(|configuration| {
             let of = |webhook: &Value, field: &str| {
                 let found = object::at(webhook, &format!("/clientConfig/service/{field}"));

@@ -71,7 +71,7 @@ pub(crate) async fn the_injector_is_asked_about_every_template(bed: &dyn Bed) ->
             ("RS1125", "StatefulSet/tried/ports", "WARNING"),
             ("RS1126", "StatefulSet/tried/resources", "WARNING"),
             ("RS1127", "StatefulSet/tried/astray", "WARNING"),
-            ("RS1102", "StatefulSet/tried/native", "INFO"),
+            ("RS1107", "StatefulSet/tried/native", "ERROR"),
             ("RS2030", "StatefulSet/tried/by-cni", "ERROR"),
         ],
     )
