@@ -14,7 +14,7 @@ use crate::cluster::{
     NEW, OLD, application, create, daemon_set, deployment, expect_label, with_pod_label,
 };
 use crate::mesh;
-use crate::session::{Session, until};
+use crate::session::Session;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,6 +23,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use told::until_told;
 
 /// Workloads at risk, Istio's resources, both planes: everything is told, nothing is touched.
 pub(crate) async fn a_check_tells_what_is_at_risk_and_touches_nothing(bed: &dyn Bed) -> Result<()> {
@@ -51,7 +52,6 @@ pub(crate) async fn a_check_tells_what_is_at_risk_and_touches_nothing(bed: &dyn 
     let before = namespaces.get("risky").await?.metadata.resource_version;
     let session = Session::start(bed).await?;
     let args = ["check", "--from", OLD, "--to", NEW, "-n", "risky"];
-    // Controllers have yet to make pods and to count them.
     let expected = [
         ("RS1110", "DaemonSet/risky/host", "INFO"),
         ("RS1111", "Deployment/risky/pinned", "INFO"),
@@ -64,21 +64,10 @@ pub(crate) async fn a_check_tells_what_is_at_risk_and_touches_nothing(bed: &dyn 
         ("RS5004", "EnvoyFilter/risky/tied", "WARNING"),
         ("RS5008", "VirtualService/risky/astray", "WARNING"),
     ];
-    until(bed, "the check finds everything", async || {
-        let found = checked(&session, &args).await?;
-        for (code, object, severity) in &expected {
-            let severity = format!("SEVERITY_{severity}");
-            let is = |it: &&Value| it["code"] == *code && it["object"] == *object;
-            let finding = found.iter().find(is).with_context(|| format!("no {code} {object}"))?;
-            ensure!(finding["severity"] == severity, "{finding}");
-            ensure!(finding["message"].as_str().is_some_and(|it| !it.is_empty()), "{finding}");
-        }
-        let untold = ["RS2028", "RS4006", "RS5009"];
-        let unread = found.iter().find(|it| untold.iter().any(|code| it["code"] == *code));
-        ensure!(unread.is_none(), "{unread:?}");
-        Ok(())
-    })
-    .await?;
+    let found = until_told(&session, &args, &expected).await?;
+    let untold = ["RS2028", "RS4006", "RS5009"];
+    let unread = found.iter().find(|it| untold.iter().any(|code| it["code"] == *code));
+    ensure!(unread.is_none(), "{unread:?}");
     let text = session.done(&args).await?;
     for words in [
         "check: 1 namespace from cp-v113x.istio-system to cp-v115x.istio-system",
@@ -139,13 +128,6 @@ async fn stopped(session: &Session<'_>, client: &Client) -> Result<()> {
         "{stored}"
     );
     Ok(())
-}
-
-/// The findings of a check that nothing forbids.
-async fn checked(session: &Session<'_>, args: &[&str]) -> Result<Vec<Value>> {
-    let text = session.done(&[args, &["-o", "json"]].concat()).await?;
-    let found: Value = serde_json::from_str(&text)?;
-    found["findings"].as_array().cloned().with_context(|| format!("no findings in {text}"))
 }
 
 /// Istio's resources in the namespace, of each group one kind at least.
