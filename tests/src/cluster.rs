@@ -4,6 +4,7 @@ use crate::bed::{Bed, Power, require};
 use crate::session::until;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
@@ -286,6 +287,30 @@ pub(crate) fn stateful_set(namespace: &str, name: &str, replicas: u32) -> Value 
 /// A DaemonSet.
 pub(crate) fn daemon_set(namespace: &str, name: &str) -> Value {
     workload("DaemonSet", namespace, name, json!({}))
+}
+
+/// Creates the autoscaler of a Deployment that has its most replicas already.
+pub(crate) async fn full_autoscaler(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    replicas: u32,
+) -> Result<()> {
+    let object = json!({
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": {
+            "minReplicas": 1, "maxReplicas": replicas,
+            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": name },
+        },
+    });
+    create::<HorizontalPodAutoscaler>(client, object).await?;
+    let full = json!({ "status": { "currentReplicas": replicas, "desiredReplicas": replicas } });
+    Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace)
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&full))
+        .await?;
+    Ok(())
 }
 
 /// `object` whose pods carry this label.

@@ -72,7 +72,12 @@ pub(crate) async fn set_calisti_status(
     error: &str,
 ) -> Result<()> {
     let error = (!error.is_empty()).then_some(error);
-    let patch = json!({ "status": { "status": status, "errorMessage": error } });
+    report_calisti(client, name, json!({ "status": status, "errorMessage": error })).await
+}
+
+/// Adds to the status of a Calisti plane as its operator would.
+pub(crate) async fn report_calisti(client: &Client, name: &str, status: Value) -> Result<()> {
+    let patch = json!({ "status": status });
     calisti(client)
         .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
@@ -82,11 +87,49 @@ pub(crate) async fn set_calisti_status(
 
 /// Sets the mesh configuration that a Calisti plane has of its own; null for none.
 pub(crate) async fn set_calisti_mesh(client: &Client, name: &str, config: Value) -> Result<()> {
-    let patch = json!({ "spec": { "meshConfig": config } });
+    specify_calisti(client, name, json!({ "meshConfig": config })).await
+}
+
+/// Changes the specification of a Calisti plane.
+pub(crate) async fn specify_calisti(client: &Client, name: &str, spec: Value) -> Result<()> {
+    let patch = json!({ "spec": spec });
     calisti(client)
         .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("cannot configure {name}"))?;
+    Ok(())
+}
+
+/// Version, kind and plural of a kind of `networking.istio.io`.
+pub(crate) type Networking = (&'static str, &'static str, &'static str);
+
+/// Resources of Istio in a namespace.
+pub(crate) fn networking(
+    client: &Client,
+    namespace: &str,
+    (version, kind, plural): Networking,
+) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk("networking.istio.io", version, kind);
+    let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+/// Creates a resource of Istio.
+pub(crate) async fn create_networking(
+    client: &Client,
+    namespace: &str,
+    of: Networking,
+    name: &str,
+    spec: Value,
+    labels: Value,
+) -> Result<()> {
+    let (version, kind, _) = of;
+    let object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": format!("networking.istio.io/{version}"), "kind": kind,
+        "metadata": { "name": name, "labels": labels }, "spec": spec,
+    }))?;
+    let created = networking(client, namespace, of).create(&PostParams::default(), &object).await;
+    created.with_context(|| format!("cannot create {kind} {name}"))?;
     Ok(())
 }
 

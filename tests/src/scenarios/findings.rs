@@ -15,13 +15,12 @@ use crate::cluster::{
 };
 use crate::mesh;
 use crate::session::Session;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, PostParams};
-use kube::core::GroupVersionKind;
+use kube::api::Api;
 use serde_json::{Value, json};
 use told::until_told;
 
@@ -152,21 +151,11 @@ async fn configure(client: &Client) -> Result<()> {
         "match": { "context": "SIDECAR_OUTBOUND", "proxy": { "proxyVersion": "^1\\.13.*" } },
         "patch": { "operation": "MERGE", "value": { "connect_timeout": "3s" } },
     }] });
-    for (version, kind, plural, name, spec) in [
-        ("v1", "VirtualService", "virtualservices", "astray", routes),
-        ("v1alpha3", "EnvoyFilter", "envoyfilters", "tied", tied),
+    for (kind, name, spec) in [
+        (("v1", "VirtualService", "virtualservices"), "astray", routes),
+        (("v1alpha3", "EnvoyFilter", "envoyfilters"), "tied", tied),
     ] {
-        let gvk = GroupVersionKind::gvk("networking.istio.io", version, kind);
-        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let api = Api::<DynamicObject>::namespaced_with(client.clone(), "risky", &resource);
-        let object = json!({
-            "apiVersion": format!("networking.istio.io/{version}"), "kind": kind,
-            "metadata": { "name": name }, "spec": spec,
-        });
-        let object: DynamicObject = serde_json::from_value(object)?;
-        api.create(&PostParams::default(), &object)
-            .await
-            .with_context(|| format!("cannot create {kind} {name}"))?;
+        mesh::create_networking(client, "risky", kind, name, spec, json!({})).await?;
     }
     Ok(())
 }

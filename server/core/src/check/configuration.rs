@@ -4,7 +4,7 @@ use super::Checks;
 use super::surroundings::{Message, Resource};
 use crate::plan::Severity;
 use crate::problem::Code;
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 
 /// Annotations that Istio has deprecated, with what takes their place
 /// (`istio.io/api/annotation/annotations.yaml`).
@@ -91,7 +91,9 @@ impl Checks<'_> {
         let (old, new) = (version(&self.scope.source), version(&self.scope.target));
         for expression in &resource.proxy_versions {
             let tied = format!("it is tied to proxies of version {expression}");
-            let (severity, message) = match (holds(expression, old), holds(expression, new)) {
+            let search = search(expression);
+            let holds = |version| holds(search.as_ref(), version);
+            let (severity, message) = match (holds(old), holds(new)) {
                 (Some(true), Some(true)) => {
                     (Severity::Info, format!("{tied}, which holds for {new} as it did for {old}"))
                 }
@@ -114,11 +116,14 @@ impl Checks<'_> {
     }
 }
 
-/// Whether an expression is found in a version; none where either is not known.
-fn holds(expression: &str, version: &str) -> Option<bool> {
-    // What is larger is no version.
-    let expression = RegexBuilder::new(expression).size_limit(1 << 18).build().ok()?;
-    (!version.is_empty()).then(|| expression.is_match(version))
+/// What an expression searches; none where it is none, or larger than a version can be.
+fn search(expression: &str) -> Option<Regex> {
+    RegexBuilder::new(expression).size_limit(1 << 18).build().ok()
+}
+
+/// Whether it is found in a version; none where either is not known.
+fn holds(search: Option<&Regex>, version: &str) -> Option<bool> {
+    search.filter(|_| !version.is_empty()).map(|search| search.is_match(version))
 }
 
 /// Kinds of which every Istio that is maintained serves more than alpha.

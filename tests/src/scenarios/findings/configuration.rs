@@ -3,14 +3,14 @@
 
 use super::told::until_told;
 use crate::bed::{Bed, Power, require};
-use crate::cluster::{FAILS, NEW, OLD, create, deployment, namespace, ready, with_pod_label};
-use crate::mesh;
+use crate::cluster::{
+    FAILS, NEW, OLD, create, deployment, full_autoscaler, namespace, ready, with_pod_label,
+};
+use crate::mesh::{self, create_networking};
 use crate::session::Session;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::CronJob;
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
@@ -35,11 +35,7 @@ pub(crate) async fn configuration_is_read_as_the_target_would(bed: &dyn Bed) -> 
     let ill = with_pod_label(deployment("configured", "ill", 2), FAILS, "never-ready");
     create::<Deployment>(&client, ill).await?;
     create::<CronJob>(&client, nightly()).await?;
-    create::<HorizontalPodAutoscaler>(&client, autoscaler()).await?;
-    let full = json!({ "status": { "currentReplicas": 2, "desiredReplicas": 2 } });
-    Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), "configured")
-        .patch_status("web", &PatchParams::default(), &Patch::Merge(&full))
-        .await?;
+    full_autoscaler(&client, "configured", "web", 2).await?;
     for (group, version, kind, plural) in [
         (GROUP, "v1", "VirtualService", "virtualservices"),
         (GROUP, "v1alpha3", "DestinationRule", "destinationrules"),
@@ -54,17 +50,33 @@ pub(crate) async fn configuration_is_read_as_the_target_would(bed: &dyn Bed) -> 
     let noted = json!({ "hosts": ["c.example"], "http": [route] });
     let virtual_service = ("v1", "VirtualService", "virtualservices");
     for (name, spec) in [("lacking", lacking), ("double", double), ("noted", noted)] {
-        put(&client, virtual_service, name, spec, json!({})).await?;
+        create_networking(&client, "configured", virtual_service, name, spec, json!({})).await?;
     }
     let rule = ("v1alpha3", "DestinationRule", "destinationrules");
-    put(&client, rule, "old", json!({ "host": "web.example" }), json!({})).await?;
+    create_networking(
+        &client,
+        "configured",
+        rule,
+        "old",
+        json!({ "host": "web.example" }),
+        json!({}),
+    )
+    .await?;
     let sidecar = ("v1", "Sidecar", "sidecars");
     let egress = json!({ "egress": [{ "hosts": ["./*"] }] });
-    put(&client, sidecar, "pinned", egress, json!({ "istio.io/rev": OLD })).await?;
+    create_networking(
+        &client,
+        "configured",
+        sidecar,
+        "pinned",
+        egress,
+        json!({ "istio.io/rev": OLD }),
+    )
+    .await?;
     let message = json!({ "status": { "validationMessages": [{
         "type": { "code": "IST0101", "name": "ReferencedResourceNotFound" }, "level": "ERROR",
     }] } });
-    api(&client, virtual_service)
+    mesh::networking(&client, "configured", virtual_service)
         .patch_status("noted", &PatchParams::default(), &Patch::Merge(&message))
         .await?;
     let gvk = GroupVersionKind::gvk("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway");
@@ -99,24 +111,6 @@ pub(crate) async fn configuration_is_read_as_the_target_would(bed: &dyn Bed) -> 
     session.end_with(&["configured"]).await
 }
 
-type Kind<'a> = (&'a str, &'a str, &'a str);
-
-fn api(client: &Client, (version, kind, plural): Kind<'_>) -> Api<DynamicObject> {
-    let gvk = GroupVersionKind::gvk(GROUP, version, kind);
-    let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-    Api::namespaced_with(client.clone(), "configured", &resource)
-}
-
-async fn put(client: &Client, of: Kind<'_>, name: &str, spec: Value, labels: Value) -> Result<()> {
-    let object: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": format!("{GROUP}/{}", of.0), "kind": of.1,
-        "metadata": { "name": name, "labels": labels }, "spec": spec,
-    }))?;
-    let created = api(client, of).create(&PostParams::default(), &object).await;
-    created.with_context(|| format!("cannot create {} {name}", of.1))?;
-    Ok(())
-}
-
 /// Its next run would be refused.
 fn nightly() -> Value {
     json!({
@@ -132,18 +126,6 @@ fn nightly() -> Value {
                     "containers": [{ "name": "app", "image": "registry.k8s.io/pause:3.10" }],
                 },
             } } },
-        },
-    })
-}
-
-fn autoscaler() -> Value {
-    json!({
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": { "name": "web", "namespace": "configured" },
-        "spec": {
-            "minReplicas": 1, "maxReplicas": 2,
-            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" },
         },
     })
 }

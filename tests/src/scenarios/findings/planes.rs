@@ -2,7 +2,7 @@
 
 use super::told::until_told;
 use crate::bed::{Bed, Power, require};
-use crate::cluster::{create, deployment, namespace, ready};
+use crate::cluster::{create, deployment, full_autoscaler, namespace, ready};
 use crate::mesh;
 use crate::operator::PaperPlane;
 use crate::session::Session;
@@ -11,14 +11,14 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
 
 const SOURCE: &str = "ControlPlane/cp-f1x.istio-system";
 const TARGET: &str = "ControlPlane/cp-f2x.istio-system";
 const SHOP: &str = "Namespace/paper";
 
-/// Each is told of its object; with its cause it goes.
+/// Each is told of its object once its cause is there.
 pub(crate) async fn what_is_wrong_with_planes_is_told(bed: &dyn Bed) -> Result<()> {
     require(bed, Power::PlaneStatus)?;
     let client = bed.client();
@@ -28,8 +28,11 @@ pub(crate) async fn what_is_wrong_with_planes_is_told(bed: &dyn Bed) -> Result<(
     namespace(&client, "paper", &[("istio.io/rev", &old.revision)]).await?;
     create::<Deployment>(&client, deployment("paper", "web", 1)).await?;
     ready(bed, "paper", 1).await?;
+    full_autoscaler(&client, "istio-system", "istiod-cp-f2x", 1).await?;
     let session = Session::start(bed).await?;
     let told = told(&session, &client, &old, &new).await;
+    let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), "istio-system");
+    autoscalers.delete("istiod-cp-f2x", &DeleteParams::default()).await?;
     old.remove().await?;
     new.remove().await?;
     told?;
@@ -62,28 +65,20 @@ async fn told(
             "discoverySelectors": [{ "matchLabels": { "seen": "by-f2" } }],
         },
     });
-    spec(client, "cp-f2x", at_odds).await?;
-    spec(
-        client,
-        "cp-f1x",
-        json!({ "meshID": "mesh-f1", "meshConfig": { "trustDomain": "f1.example" } }),
-    )
-    .await?;
-    let status = |root: &str, cluster: &str| json!({ "caRootCertificate": root, "clusterID": cluster, "injectionNamespaces": [] });
-    self::status(client, "cp-f1x", status("root f1", "one")).await?;
-    self::status(client, "cp-f2x", status("root f2", "two")).await?;
+    mesh::specify_calisti(client, "cp-f2x", at_odds).await?;
+    let own = json!({ "meshID": "mesh-f1", "meshConfig": { "trustDomain": "f1.example" } });
+    mesh::specify_calisti(client, "cp-f1x", own).await?;
+    for (name, root, cluster) in [("cp-f1x", "root f1", "one"), ("cp-f2x", "root f2", "two")] {
+        let status =
+            json!({ "caRootCertificate": root, "clusterID": cluster, "injectionNamespaces": [] });
+        mesh::report_calisti(client, name, status).await?;
+    }
     mesh::set_calisti_status(client, "cp-f2x", "Reconciling", "").await?;
-    create::<HorizontalPodAutoscaler>(client, autoscaler()).await?;
     let istiods = Api::<Deployment>::namespaced(client.clone(), "istio-system");
     let more = json!({ "spec": { "template": { "metadata": { "labels": {
         crate::cluster::FAILS: "never-ready",
     } } } } });
     istiods.patch("istiod-cp-f2x", &PatchParams::default(), &Patch::Merge(&more)).await?;
-    let full = json!({ "status": { "currentReplicas": 1, "desiredReplicas": 1 } });
-    let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), "istio-system");
-    autoscalers
-        .patch_status("istiod-cp-f2x", &PatchParams::default(), &Patch::Merge(&full))
-        .await?;
     let at_odds = [
         ("RS1013", SHOP, "ERROR"),
         ("RS2001", TARGET, "ERROR"),
@@ -99,9 +94,9 @@ async fn told(
     ];
     until_told(session, &args, &at_odds).await?;
 
-    spec(client, "cp-f2x", json!({ "version": "1.12.0" })).await?;
+    mesh::specify_calisti(client, "cp-f2x", json!({ "version": "1.12.0" })).await?;
     until_told(session, &args, &[("RS2015", TARGET, "WARNING")]).await?;
-    spec(client, "cp-f2x", json!({ "version": "1.x" })).await?;
+    mesh::specify_calisti(client, "cp-f2x", json!({ "version": "1.x" })).await?;
     until_told(session, &args, &[("RS2012", TARGET, "WARNING")]).await?;
 
     // Others who want the namespace's pods, now and after.
@@ -119,34 +114,5 @@ async fn told(
         mesh::delete::<MutatingWebhookConfiguration>(client, &name).await?;
     }
     let none = [("RS1010", SHOP, "WARNING"), ("RS2011", TARGET, "ERROR")];
-    let found = until_told(session, &args, &none).await;
-    let of_autoscaler = kube::api::DeleteParams::default();
-    autoscalers.delete("istiod-cp-f2x", &of_autoscaler).await?;
-    found.map(|_| ())
-}
-
-async fn spec(client: &Client, name: &str, spec: Value) -> Result<()> {
-    let patch = json!({ "spec": spec });
-    let api = mesh::calisti(client);
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
-    Ok(())
-}
-
-async fn status(client: &Client, name: &str, status: Value) -> Result<()> {
-    let patch = json!({ "status": status });
-    let api = mesh::calisti(client);
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
-    Ok(())
-}
-
-fn autoscaler() -> Value {
-    json!({
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": { "name": "istiod-cp-f2x", "namespace": "istio-system" },
-        "spec": {
-            "minReplicas": 1, "maxReplicas": 1,
-            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "istiod-cp-f2x" },
-        },
-    })
+    until_told(session, &args, &none).await.map(|_| ())
 }
