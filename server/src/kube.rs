@@ -4,6 +4,7 @@ pub mod announcer;
 pub mod call;
 pub mod census;
 pub mod client;
+mod cni;
 pub mod crd;
 mod external;
 pub mod inspect;

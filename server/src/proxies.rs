@@ -142,8 +142,8 @@ impl Proxies {
         let addresses: Vec<String> = replicas.iter().filter_map(address).collect();
         if addresses.is_empty() {
             return Err(
-                "no istiod of it runs as a pod here (label app=istiod), and `istiods` of the \
-                        server's configuration names none"
+                "no istiod of it (label app=istiod) runs as a pod in the namespace that its injector \
+                        calls, and `istiods` of the server's configuration names none"
                     .to_owned(),
             );
         }

@@ -99,8 +99,10 @@ impl PaperPlane {
         let mine = ListParams::default().labels(&format!("istio.io/rev={}", self.revision));
         let attached = Api::<Namespace>::all(self.client.clone()).list(&mine).await?;
         let names: Vec<String> = attached.iter().map(ResourceExt::name_any).collect();
+        // The real one leaves an empty list out.
         let told = &found.data["status"]["injectionNamespaces"];
-        if *told != json!(names) && !(names.is_empty() && told.is_null()) {
+        let names = if names.is_empty() { Value::Null } else { json!(names) };
+        if *told != names {
             let status = json!({ "status": { "injectionNamespaces": names } });
             api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(status)).await?;
         }

@@ -25,7 +25,7 @@ pub struct Injector {
     pub namespace_selector: Selector,
     /// Which pods it serves there.
     pub object_selector: Selector,
-    /// Whether the API server can trust it: a CA bundle is set.
+    /// Whether the API server can trust it: a CA bundle is set, or it is called by a URL.
     pub trusted: bool,
 }
 

@@ -1,10 +1,15 @@
 //! Where the istiods of a plane are, and by which right they may be asked.
 
+use crate::kube::observe;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, Error, ResourceExt};
+use revshift_core::cluster::Object;
+use revshift_core::label;
 use revshift_core::plane::Revision;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,18 +29,33 @@ pub struct Replica {
     pub address: Option<IpAddr>,
 }
 
-/// The pods of a plane's istiods that have not ended.
+/// The pods of a plane's istiods that have not ended, in the namespaces that its injectors call: anybody may
+/// label a pod as an istiod in a namespace of their own, and would be given a token and be believed.
 pub async fn replicas(client: &Client, revision: &Revision) -> Result<Vec<Replica>, Error> {
     let labels = format!("app=istiod,istio.io/rev={revision}");
     let unfinished = "status.phase!=Succeeded,status.phase!=Failed";
     let params = ListParams::default().labels(&labels).fields(unfinished);
-    let pods = Api::<Pod>::all(client.clone()).list(&params).await?;
-    let replica = |pod: Pod| {
-        let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-        let address = pod.status.and_then(|status| status.pod_ip?.parse().ok());
-        Replica { name, address }
-    };
-    Ok(pods.items.into_iter().map(replica).collect())
+    let mut replicas = Vec::new();
+    for home in homes(client, revision).await? {
+        let pods = Api::<Pod>::namespaced(client.clone(), &home).list(&params).await?;
+        replicas.extend(pods.items.into_iter().map(|pod| Replica {
+            name: format!("{home}/{}", pod.name_any()),
+            address: pod.status.and_then(|status| status.pod_ip?.parse().ok()),
+        }));
+    }
+    Ok(replicas)
+}
+
+/// The namespaces of the Services that a plane's injectors call.
+async fn homes(client: &Client, revision: &Revision) -> Result<BTreeSet<String>, Error> {
+    let params = ListParams::default().labels(&format!("{}={revision}", label::REVISION));
+    let hooks = Api::<MutatingWebhookConfiguration>::all(client.clone()).list(&params).await?;
+    let injectors = hooks.iter().map(observe::injectors).filter_map(|object| match object {
+        Object::Injectors(injectors) => Some(injectors),
+        _ => None,
+    });
+    let homes = injectors.flatten().map(|injector| injector.namespace);
+    Ok(homes.filter(|home| !home.is_empty()).collect())
 }
 
 /// A token by which istiods know this server, or why there is none.

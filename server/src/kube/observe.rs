@@ -267,7 +267,9 @@ pub fn injectors(object: &MutatingWebhookConfiguration) -> Object {
                 .unwrap_or_default(),
             namespace_selector: selector(hook.namespace_selector.as_ref()),
             object_selector: selector(hook.object_selector.as_ref()),
-            trusted: hook.client_config.ca_bundle.as_ref().is_some_and(|ca| !ca.0.is_empty()),
+            // A URL is trusted by the API server's own roots where it has no bundle.
+            trusted: hook.client_config.url.is_some()
+                || hook.client_config.ca_bundle.as_ref().is_some_and(|ca| !ca.0.is_empty()),
         })
         .collect();
     Object::Injectors(injectors)

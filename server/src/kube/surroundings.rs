@@ -9,6 +9,7 @@ mod trial;
 mod webhooks;
 mod workloads;
 
+use crate::kube::cni;
 use crate::webhook::Webhooks;
 use futures::StreamExt as _;
 use futures::stream;
@@ -23,12 +24,16 @@ use revshift_core::plane::{Plane, Planes, Revision, Source};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 pub use trial::Samples;
 
 /// Objects of one page.
 const PAGE: u32 = 500;
 /// Up to so many namespaces are listed one by one; more are picked from lists of everything.
 const FEW: usize = 10;
+/// So long are istiods asked in one check: clients wait for a minute for all of it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks around.
 #[derive(Clone)]
@@ -74,10 +79,11 @@ impl Look {
         reading.gateways().await;
         let homes: BTreeSet<&str> = found.iter().map(|it| it.namespace.as_str()).collect();
         workloads::around(&mut reading, &homes).await;
+        let until = Instant::now() + PATIENCE;
         let injector = webhooks.injector(&scope.target);
-        trial::make(&mut reading, &self.istiods, injector, samples).await;
+        trial::make(&mut reading, &self.istiods, injector, samples, until).await;
         let validator = webhooks.validator(&scope.target);
-        configuration::read(&mut reading, &self.istiods, validator).await;
+        configuration::read(&mut reading, &self.istiods, validator, until).await;
         rights::read(&mut reading, scope).await;
         reading.around
     }
@@ -159,8 +165,10 @@ impl Reading<'_> {
     async fn cni(&mut self) {
         let api = Api::<DaemonSet>::all(self.client.clone());
         let mut found = Vec::new();
-        let params = ListParams::default().labels("k8s-app=istio-cni-node");
-        let read = pages(&api, params, |object: DaemonSet| {
+        let read = pages(&api, ListParams::default(), |object: DaemonSet| {
+            if !cni::is_agent(&object) {
+                return;
+            }
             let status = object.status.clone().unwrap_or_default();
             let count = |number: i32| u32::try_from(number).unwrap_or_default();
             found.push(Cni {
@@ -237,7 +245,53 @@ fn of_calisti(plane: &Plane) -> bool {
 /// So many questions are asked of one istiod at a time.
 const AT_ONCE: usize = 8;
 
-/// Asks each of `questions`, several at a time, and gives the answers in their order.
-async fn asked<Q, A, F: Future<Output = A>>(questions: Vec<Q>, ask: impl Fn(Q) -> F) -> Vec<A> {
-    stream::iter(questions).map(ask).buffered(AT_ONCE).collect().await
+/// Asks each of `questions`, several at a time, until one cannot be asked or the time is over: what was
+/// answered until then, in order, and why that is not all.
+async fn asked<Q, A, F: Future<Output = Result<A, String>>>(
+    questions: Vec<Q>,
+    until: Instant,
+    ask: impl Fn(Q) -> F,
+) -> (Vec<A>, Option<String>) {
+    let all = questions.len();
+    let mut told = std::pin::pin!(stream::iter(questions).map(ask).buffered(AT_ONCE));
+    let mut answers = Vec::new();
+    loop {
+        match timeout_at(until, told.next()).await {
+            Ok(Some(Ok(answer))) => answers.push(answer),
+            Ok(Some(Err(why))) => return (answers, Some(why)),
+            Ok(None) => return (answers, None),
+            Err(_) => {
+                let why = format!("it has answered {} of {all} questions in time", answers.len());
+                return (answers, Some(why));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::future::pending;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_for_longer_than_the_time_or_after_who_cannot_be_asked() {
+        let until = Instant::now() + PATIENCE;
+        let ask = async |question: u32| match question {
+            3 => pending().await,
+            other => Ok(other),
+        };
+        let (answers, why) = asked((0..9).collect(), until, ask).await;
+        assert_eq!((answers, Instant::now()), (vec![0, 1, 2], until));
+        assert_eq!(why.as_deref(), Some("it has answered 3 of 9 questions in time"));
+
+        let heard = Cell::new(0);
+        let (answers, why) = asked((0..900).collect(), Instant::now() + PATIENCE, async |one| {
+            heard.set(heard.get() + 1);
+            if one == 2 { Err("refused".to_owned()) } else { Ok(one) }
+        })
+        .await;
+        assert_eq!((answers, why.as_deref()), (vec![0, 1], Some("refused")));
+        assert!(heard.get() <= 2 * AT_ONCE, "{}", heard.get());
+    }
 }

@@ -108,10 +108,23 @@ fn kubernetes(addresses: &[&str], user: &'static str) -> Client {
     let list = serde_json::json!({
         "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods,
     });
+    let hooks = serde_json::json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfigurationList",
+        "metadata": {}, "items": [{
+            "metadata": {"name": "istio-sidecar-injector-1-31", "labels": {"istio.io/rev": "1-31"}},
+            "webhooks": [{
+                "name": "rev.namespace.sidecar-injector.istio.io",
+                "clientConfig": {"service": {"name": "istiod-1-31", "namespace": "istio-system"}},
+                "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            }],
+        }],
+    });
     let answer = move |request: Request<Body>| {
         let path = request.uri().path().to_owned();
         let answer = match path.as_str() {
-            "/api/v1/pods" => list.clone(),
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => hooks.clone(),
+            // Only where the injector calls: in any other namespace a tenant may label a pod as an istiod.
+            "/api/v1/namespaces/istio-system/pods" => list.clone(),
             "/apis/authentication.k8s.io/v1/selfsubjectreviews" => serde_json::json!({
                 "metadata": {}, "status": {"userInfo": {"username": user}},
             }),

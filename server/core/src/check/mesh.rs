@@ -4,6 +4,7 @@ use super::surroundings::{Mesh, Purpose};
 use super::{Checks, plane};
 use crate::plane::Revision;
 use crate::problem::Code;
+use crate::step::rollout_labels;
 use std::collections::BTreeSet;
 
 /// Settings of the mesh configuration that differ between planes by nature, or are compared by themselves.
@@ -116,9 +117,12 @@ impl Checks<'_> {
         }
         let Self { scope, .. } = *self;
         for namespace in &scope.namespaces {
-            let seen = self
-                .labels_of(namespace)
-                .is_none_or(|labels| new.discovery.iter().any(|it| it.matches(labels)));
+            // As they are after the move: a selector may well go by the revision.
+            let seen = self.labels_of(namespace).is_none_or(|labels| {
+                let mut after = labels.clone();
+                rollout_labels(&mut after, &scope.labels);
+                new.discovery.iter().any(|it| it.matches(&after))
+            });
             if !seen {
                 let message = format!(
                     "`{}` does not look at it: its discoverySelectors match none of the namespace's labels",

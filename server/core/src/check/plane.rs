@@ -138,7 +138,8 @@ impl Checks<'_> {
                 Purpose::Inject => Severity::Error,
                 Purpose::Validate => Severity::Warning,
             };
-            if webhook.ca_bundle.is_empty() && told.insert((object, 0)) {
+            if webhook.service.is_some() && webhook.ca_bundle.is_empty() && told.insert((object, 0))
+            {
                 let message = format!(
                     "its webhook {} has no CA bundle, so the API server cannot call it",
                     webhook.name

@@ -3,6 +3,7 @@
 use super::Cluster;
 use crate::injection::Injector;
 use crate::plane::{Plane, Planes, Revision, Source};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An istiod Deployment with a revision label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +34,36 @@ pub enum DefaultBy {
 impl Cluster {
     /// The istiods of a revision that run in this cluster.
     pub fn istiods_of(&self, revision: &Revision) -> impl Iterator<Item = &Istiod> {
-        self.istiods.values().filter(move |istiod| istiod.revision == *revision)
+        self.istiods_at_home().map(|(_, istiod)| istiod).filter(move |it| it.revision == *revision)
     }
 
     /// Their Deployments, by namespace and name.
     pub fn istiod_deployments(&self, revision: &Revision) -> impl Iterator<Item = (&str, &str)> {
-        let own = self.istiods.iter().filter(move |(_, istiod)| istiod.revision == *revision);
+        let own = self.istiods_at_home().filter(move |(_, istiod)| istiod.revision == *revision);
         own.map(|((namespace, name), _)| (namespace.as_str(), name.as_str()))
+    }
+
+    /// Whoever may create a Deployment can label it as an istiod. Where a webhook or a resource, which only
+    /// administrators write, says in which namespace a plane lives, it has no istiod elsewhere.
+    fn istiods_at_home(&self) -> impl Iterator<Item = (&(String, String), &Istiod)> {
+        let homes = self.homes();
+        self.istiods.iter().filter(move |((namespace, _), istiod)| {
+            let homes = homes.get(istiod.revision.as_str());
+            homes.is_none_or(|homes| homes.contains(namespace.as_str()))
+        })
+    }
+
+    /// The namespaces of planes by revision, of those whose namespace is told.
+    fn homes(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let injectors = self.injectors.values().flatten();
+        let injectors = injectors.map(|it| (it.revision.as_str(), it.namespace.as_str()));
+        let declared = self.declared.values();
+        let declared = declared.map(|it| (it.revision.as_str(), it.namespace.as_str()));
+        let mut homes = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (revision, namespace) in injectors.chain(declared).filter(|(_, it)| !it.is_empty()) {
+            homes.entry(revision).or_default().insert(namespace);
+        }
+        homes
     }
 
     /// The tags by which webhooks lead to a revision.
@@ -71,7 +95,7 @@ impl Cluster {
         for injector in injectors.iter().filter(|injector| injector.tag.is_none()) {
             planes.entry(injector.revision.clone()).or_insert_with(|| external(injector));
         }
-        for ((namespace, name), istiod) in &self.istiods {
+        for ((namespace, name), istiod) in self.istiods_at_home() {
             planes.insert(istiod.revision.clone(), plain(namespace, name, istiod));
         }
         for plane in self.declared.values() {

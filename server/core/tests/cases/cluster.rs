@@ -1,7 +1,7 @@
 //! The view beside late lists, late events and late replies.
 
 use super::world::{NEW, OLD, World, deployed, deployment, key, rev};
-use revshift_core::cluster::{Change, Kind, Object};
+use revshift_core::cluster::{Change, Istiod, Kind, Object};
 use revshift_core::pod::Injected;
 use revshift_core::workload::{Workload, WorkloadKind};
 use std::sync::Arc;
@@ -121,4 +121,31 @@ fn pods_of_one_template_share_what_they_have_in_common() {
     let pods: Vec<_> = content.pods.values().collect();
     assert!(Arc::ptr_eq(&pods[0].make, &pods[1].make) && Arc::ptr_eq(&pods[1].make, &pods[2].make));
     assert_ne!(pods[2].make, pods[3].make);
+}
+
+#[test]
+fn an_istiod_outside_of_its_planes_namespace_is_not_believed() {
+    let claimed = |revision: &str| Istiod {
+        revision: rev(revision),
+        version: "9.9.9".to_owned(),
+        available: 1,
+        desired: 1,
+        cores: 64,
+        created: None,
+    };
+    let deploy = |world: &mut World, namespace: &str, revision: &str| {
+        let object = Object::Workload(Box::new(deployment("istiod", 1)), Some(claimed(revision)));
+        world.cluster.apply(Change::Set(DEPLOYMENT, key(namespace, "istiod"), object));
+    };
+    let mut world = World::calisti();
+    let before = world.cluster.planes().clone();
+    deploy(&mut world, "tenant", NEW);
+    assert_eq!(*world.cluster.planes(), before);
+    assert_eq!(world.cluster.istiods_of(&rev(NEW)).count(), 0);
+    deploy(&mut world, "istio-system", NEW);
+    let found: Vec<_> = world.cluster.istiod_deployments(&rev(NEW)).collect();
+    assert_eq!(found, [("istio-system", "istiod")]);
+    // Where nothing tells of a namespace, a Deployment is all there is.
+    deploy(&mut world, "elsewhere", "1-31");
+    assert_eq!(world.cluster.planes()[&rev("1-31")].namespace, "elsewhere");
 }

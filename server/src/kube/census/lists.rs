@@ -2,6 +2,7 @@
 
 use super::reader::Reader;
 use super::{Question, stored, subject};
+use crate::kube::cni::is_agent;
 use crate::kube::{observe, record, store};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -176,10 +177,10 @@ pub(super) fn operator(census: &mut Census, plane: &DynamicObject, source: Sourc
     }
     let told = plane.data["status"]["injectionNamespaces"].as_array();
     let names = told.map(|all| all.iter().filter_map(|it| Some(it.as_str()?.to_owned())).collect());
-    let path = ["f:status", "f:injectionNamespaces"];
+    // An empty list is not written at all, so whatever it wrote counts: the time is also that of what it
+    // took away.
     let entries = plane.metadata.managed_fields.iter().flatten().filter(|entry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        path.iter().try_fold(fields, |fields, step| Some(fields?.get(step))).flatten().is_some()
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:status").is_some())
     });
     let written: Option<Timestamp> =
         entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max();
@@ -211,7 +212,8 @@ fn deployment(census: &mut Census, question: &Question, object: &Deployment) {
     let app = labels.get("app").map(String::as_str);
     let mine = labels.get(label::REVISION).is_some_and(|it| it == question.revision.as_str());
     let namespace = object.namespace().unwrap_or_default();
-    if mine && [Some("istiod"), Some(EXPANSION_GATEWAY)].contains(&app) {
+    let at_home = namespace == question.namespace;
+    if mine && at_home && [Some("istiod"), Some(EXPANSION_GATEWAY)].contains(&app) {
         let kind = WorkloadKind::Deployment;
         census.own.insert((namespace, WorkloadKey { kind, name }));
         if app == Some("istiod") && question.source == Source::Istio {
@@ -253,17 +255,14 @@ fn daemon_set(census: &mut Census, object: &DaemonSet) {
 
 /// What a DaemonSet is as a node agent of Istio's CNI; none if it is none.
 pub(super) fn cni(object: &DaemonSet) -> Option<Cni> {
-    let labels = object.labels();
-    let mut apps = ["k8s-app", "app"].into_iter().filter_map(|key| labels.get(key));
-    let named = object.name_any().starts_with("istio-cni");
-    if !named && !apps.any(|app| app.starts_with("istio-cni")) {
+    if !is_agent(object) {
         return None;
     }
     let status = object.status.clone().unwrap_or_default();
     Some(Cni {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
-        revision: labels.get(label::REVISION).cloned(),
+        revision: object.labels().get(label::REVISION).cloned(),
         ready: status.number_ready >= status.desired_number_scheduled,
     })
 }

@@ -10,6 +10,7 @@ use revshift_core::check::surroundings::{Message, Resource};
 use revshift_core::label;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use tokio::time::Instant;
 
 /// The groups of Istio's resources.
 const GROUPS: [&str; 4] =
@@ -21,6 +22,7 @@ pub(super) async fn read(
     reading: &mut Reading<'_>,
     istiods: &Webhooks,
     validator: Option<&Webhook>,
+    until: Instant,
 ) {
     let mut objects = Vec::new();
     let kinds = served(reading).await;
@@ -42,7 +44,7 @@ pub(super) async fn read(
     hosts(reading, &kinds, &objects).await;
     let mut found: Vec<Resource> = objects.iter().map(|(object, _)| described(object)).collect();
     if let Some(validator) = validator {
-        validate(reading, istiods, validator, &objects, &mut found).await;
+        validate(reading, (istiods, validator), until, &objects, &mut found).await;
     } else {
         let why = "the target has no validating webhook".to_owned();
         reading.around.unvalidated = Some(why);
@@ -108,39 +110,33 @@ async fn hosts(
     }
 }
 
+/// Sends `objects` to the validator, and notes in `found` what it says of them.
 async fn validate(
     reading: &mut Reading<'_>,
-    istiods: &Webhooks,
-    validator: &Webhook,
+    (istiods, validator): (&Webhooks, &Webhook),
+    until: Instant,
     objects: &[(DynamicObject, String)],
     found: &mut [Resource],
 ) {
+    // Questions are made one by one: together they are as large as everything that was read.
     let questions: Vec<usize> = (0..objects.len().min(MOST)).collect();
-    let answers = asked(questions, async |index| {
-        let (object, plural) = objects.get(index)?;
-        Some((index, istiods.review(validator, &review(object, plural)).await))
+    let answers = asked(questions, until, async |index| {
+        let question = objects.get(index).map(|(object, plural)| review(object, plural));
+        istiods.review(validator, &question.unwrap_or_default()).await
     });
-    for (index, answer) in answers.await.into_iter().flatten() {
-        let response = match answer {
-            Ok(answer) => answer["response"].clone(),
-            Err(why) => {
-                reading.around.unvalidated = Some(why);
-                return;
-            }
-        };
-        let Some(resource) = found.get_mut(index) else {
-            continue;
-        };
+    let (answers, stopped) = answers.await;
+    for (resource, answer) in found.iter_mut().zip(answers) {
+        let response = &answer["response"];
         if response["allowed"].as_bool() == Some(false) {
             let message = response["status"]["message"].as_str().unwrap_or("it does not say why");
             resource.refused = Some(message.to_owned());
         }
         resource.warnings = strings(&response["warnings"]);
     }
-    if objects.len() > MOST {
-        let why = format!("only the first {MOST} of {} resources were sent", objects.len());
-        reading.around.unvalidated = Some(why);
-    }
+    reading.around.unvalidated = stopped.or_else(|| {
+        let rest = objects.len() > MOST;
+        rest.then(|| format!("only the first {MOST} of {} resources were sent", objects.len()))
+    });
 }
 
 fn review(object: &DynamicObject, plural: &str) -> Value {

@@ -12,6 +12,7 @@ use kube::api::{Api, ListParams};
 use revshift_core::check::surroundings::{Redirection, Sidecar, Trial};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// So many workloads are tried in one check; a check of more says so.
 const MOST: usize = 2000;
@@ -31,44 +32,33 @@ pub(super) async fn make(
     istiods: &Webhooks,
     injector: Option<&Webhook>,
     samples: &Samples,
+    until: Instant,
 ) {
-    let (mut templates, all) = workloads::templates(reading, MOST).await;
+    let (templates, all) = workloads::templates(reading, MOST).await;
     let Some(injector) = injector else {
         reading.around.untried = Some("the target has no injector webhook".to_owned());
         return;
     };
     let running = running(reading, samples).await;
-    let rest = templates.split_off(templates.len().min(1));
-    let mut trials = Vec::new();
-    // Where the first is not answered, thousands would not be either.
-    for batch in [templates, rest] {
-        let answers = asked(batch, async |template| {
-            let made = ask(istiods, injector, &template).await;
-            (template, made)
+    let answers =
+        asked(templates, until, async |template| match ask(istiods, injector, &template).await {
+            Ok(sidecar) => Ok((template, Ok(sidecar))),
+            Err(Refused::Denied(why)) => Ok((template, Err(why))),
+            Err(Refused::Unreachable(why)) => Err(why),
         });
-        for (template, made) in answers.await {
-            let Template { namespace, kind, name, .. } = template;
-            let outcome = match made {
-                Ok(sidecar) => Ok(sidecar),
-                Err(Refused::Denied(why)) => Err(why),
-                Err(Refused::Unreachable(why)) => {
-                    reading.around.untried = Some(why);
-                    continue;
-                }
-            };
-            let mut trial = Trial { namespace, kind, name, outcome, running: None };
-            trial.running = running.get(&trial.workload()).cloned();
-            trials.push(trial);
-        }
-        if reading.around.untried.is_some() {
-            break;
-        }
-    }
+    let (answers, stopped) = answers.await;
+    reading.around.untried = stopped;
+    let tried = answers.into_iter().map(|(template, outcome)| {
+        let Template { namespace, kind, name, .. } = template;
+        let mut trial = Trial { namespace, kind, name, outcome, running: None };
+        trial.running = running.get(&trial.workload()).cloned();
+        trial
+    });
+    reading.around.trials = tried.collect();
     if all > MOST {
         let why = format!("only the first {MOST} of {all} workloads were tried");
         reading.around.untried.get_or_insert(why);
     }
-    reading.around.trials = trials;
 }
 
 /// The sidecars of the chosen pods by workload.

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use revshift_core::check::surroundings::{Purpose, Webhook};
 use revshift_core::label;
 use revshift_core::plane::{Plane, Revision};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the webhooks of planes answer.
 #[derive(Debug, Default)]
@@ -41,7 +42,6 @@ struct One<'a> {
 
 pub(super) async fn read(reading: &mut Reading<'_>, planes: &[&Plane]) -> Addresses {
     let mut addresses = Addresses::default();
-    let endpoints = endpoints(reading, planes).await;
     let own = |labels: &BTreeMap<String, String>| {
         let revision = Revision(labels.get(label::REVISION)?.clone());
         let of_tag = labels.contains_key(label::TAG);
@@ -59,7 +59,7 @@ pub(super) async fn read(reading: &mut Reading<'_>, planes: &[&Plane]) -> Addres
                 let purpose = Purpose::Inject;
                 let one = One { configuration: configuration.clone(), name, purpose, client };
                 addresses.injectors.entry(revision.clone()).or_insert_with(|| address(client));
-                found.push(webhook(&revision, &one, endpoints.as_ref()));
+                found.push(webhook(&revision, &one));
             }
         }
     });
@@ -74,35 +74,53 @@ pub(super) async fn read(reading: &mut Reading<'_>, planes: &[&Plane]) -> Addres
             let purpose = Purpose::Validate;
             let one = One { configuration: configuration.clone(), name, purpose, client };
             addresses.validators.entry(revision.clone()).or_insert_with(|| address(client));
-            found.push(webhook(&revision, &one, endpoints.as_ref()));
+            found.push(webhook(&revision, &one));
         }
     });
     let read = read.await;
     reading.noted("validating webhook configurations", read);
+    endpoints(reading, &mut found).await;
     reading.around.webhooks = found;
     addresses
 }
 
-/// Ready endpoints in the planes' namespaces by `namespace/service`; none where they could not be read.
-async fn endpoints(reading: &mut Reading<'_>, planes: &[&Plane]) -> Option<BTreeMap<String, u32>> {
-    let mut ready = BTreeMap::new();
-    let mut homes: Vec<&str> = planes.iter().map(|it| it.namespace.as_str()).collect();
-    homes.sort_unstable();
-    homes.dedup();
-    for home in homes {
-        let api = Api::<EndpointSlice>::namespaced(reading.client.clone(), home);
-        let read = pages(&api, ListParams::default(), |slice: EndpointSlice| {
-            let Some(service) = slice.labels().get("kubernetes.io/service-name") else { return };
-            let count: usize = slice.endpoints.iter().filter(|it| is_ready(it)).count();
-            *ready.entry(format!("{home}/{service}")).or_default() +=
-                u32::try_from(count).unwrap_or(u32::MAX);
+/// Notes how many endpoints are ready behind each webhook; nothing where that cannot be read, nor where a
+/// name stands for a Service, which has none here.
+async fn endpoints(reading: &mut Reading<'_>, found: &mut [Webhook]) {
+    let services: BTreeSet<String> = found.iter().filter_map(|it| it.service.clone()).collect();
+    for service in services {
+        let Some((home, name)) = service.split_once('/') else { continue };
+        let Some(ready) = ready(reading, home, name).await else { continue };
+        for webhook in found.iter_mut().filter(|it| it.service.as_ref() == Some(&service)) {
+            webhook.endpoints = Some(ready);
+        }
+    }
+}
+
+async fn ready(reading: &mut Reading<'_>, home: &str, name: &str) -> Option<u32> {
+    let (mut count, mut stands_in) = (0, false);
+    let slices = Api::<EndpointSlice>::namespaced(reading.client.clone(), home);
+    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+    let read = pages(&slices, params, |slice: EndpointSlice| {
+        count += slice.endpoints.iter().filter(|it| is_ready(it)).count();
+    });
+    let read = read.await;
+    if !reading.noted("endpoints of istiods", read) {
+        return None;
+    }
+    if count == 0 {
+        let services = Api::<Service>::namespaced(reading.client.clone(), home);
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let read = pages(&services, params, |service: Service| {
+            let kind = service.spec.and_then(|spec| spec.type_);
+            stands_in |= kind.as_deref() == Some("ExternalName");
         });
         let read = read.await;
-        if !reading.noted("endpoints of istiods", read) {
+        if !reading.noted("Services of istiods", read) || stands_in {
             return None;
         }
     }
-    Some(ready)
+    u32::try_from(count).ok()
 }
 
 /// An endpoint whose readiness nobody tells counts as ready.
@@ -110,21 +128,15 @@ fn is_ready(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true)
 }
 
-fn webhook(
-    revision: &Revision,
-    one: &One<'_>,
-    endpoints: Option<&BTreeMap<String, u32>>,
-) -> Webhook {
-    let service = one.client.service.as_ref().map(|it| format!("{}/{}", it.namespace, it.name));
-    let found = service.as_ref().zip(endpoints);
+fn webhook(revision: &Revision, one: &One<'_>) -> Webhook {
     Webhook {
         revision: revision.clone(),
         configuration: one.configuration.clone(),
         name: one.name.to_owned(),
         purpose: one.purpose,
         ca_bundle: one.client.ca_bundle.as_ref().map(|it| it.0.clone()).unwrap_or_default(),
-        endpoints: found.map(|(service, all)| all.get(service).copied().unwrap_or_default()),
-        service,
+        service: one.client.service.as_ref().map(|it| format!("{}/{}", it.namespace, it.name)),
+        endpoints: None,
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn the_injector_is_asked_about_every_template(bed: &dyn Bed) ->
 
 fn plugin() -> Value {
     let mut set = crate::cluster::daemon_set("istio-system", "istio-cni-tried");
-    set["metadata"]["labels"] = json!({ "k8s-app": "istio-cni-node", "istio.io/rev": OLD });
+    set["metadata"]["labels"] = json!({ "app": "istio-cni-node", "istio.io/rev": OLD });
     let labels = &mut set["spec"]["template"]["metadata"]["labels"];
     labels["sidecar.istio.io/inject"] = json!("false");
     labels[crate::cluster::FAILS] = json!("never-ready");
