@@ -318,7 +318,7 @@ pub(crate) async fn set_sail_status(
 /// Nothing answers it, so it must not match pods that are meant to start with a sidecar.
 pub(crate) async fn create_injector(
     client: &Client,
-    name: &str,
+    (home, name): (&str, &str),
     revision: &str,
     selected: &str,
     labels: &[(&str, &str)],
@@ -337,7 +337,7 @@ pub(crate) async fn create_injector(
             "failurePolicy": "Ignore",
             "timeoutSeconds": 1,
             "clientConfig": { "service": {
-                "name": "nobody", "namespace": "istio-system", "path": "/inject", "port": 443,
+                "name": "nobody", "namespace": home, "path": "/inject", "port": 443,
             } },
             "rules": [{
                 "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],

@@ -46,7 +46,7 @@ impl PaperPlane {
         api.patch(name, &PatchParams::default(), &Patch::Merge(held)).await?;
         mesh::set_calisti_status(client, name, "Available", "").await?;
         let (webhook, revision) = (plane.webhook(), plane.revision.clone());
-        mesh::create_injector(client, &webhook, &revision, &revision, &[]).await?;
+        mesh::create_injector(client, (HOME, &webhook), &revision, &revision, &[]).await?;
         create::<Deployment>(client, plane.istiod()).await?;
         let operator = name.replace("cp-", "istio-operator-");
         create::<Deployment>(client, deployment(home, &operator, 1)).await?;

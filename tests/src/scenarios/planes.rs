@@ -87,7 +87,7 @@ pub(crate) async fn a_plain_istiod_is_found_by_its_revision_label(bed: &dyn Bed)
     let (client, home, revision) = (bed.client(), "plain-istiod", "plain-1-30");
     let session = Session::start(bed).await?;
     namespace(&client, home, &[]).await?;
-    mesh::create_injector(&client, "plain-1-30", revision, revision, &[]).await?;
+    mesh::create_injector(&client, (home, "plain-1-30"), revision, revision, &[]).await?;
     let is = |status: &'static str| {
         let session = &session;
         until(bed, format!("the plane is {status}"), async move || {

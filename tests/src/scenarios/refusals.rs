@@ -49,7 +49,8 @@ pub(crate) async fn namespaces_that_cannot_be_moved_are_refused(bed: &dyn Bed) -
     let skip = Patch::Merge(&skip);
     Api::<Namespace>::all(client.clone()).patch("alone", &PatchParams::default(), &skip).await?;
     let tag = [("istio.io/tag", "refusals-tag")];
-    mesh::create_injector(&client, "refusals-tag", OLD, "refusals-tag", &tag).await?;
+    mesh::create_injector(&client, ("istio-system", "refusals-tag"), OLD, "refusals-tag", &tag)
+        .await?;
     terminating(bed, "dying").await?;
     let session = Session::start(bed).await?;
     let names = ["good", "bare-ns", "elsewhere", "tagged", "enabled", "alone", "dying"];

@@ -49,6 +49,8 @@ fn behind(census: &Census, plane: &Subject) -> Option<String> {
     match last_relabelling(census, plane) {
         // Kubernetes tells whole seconds.
         Some(begun) if traces.written.is_some_and(|at| at.as_second() >= begun.as_second()) => None,
+        // The last namespace was taken off a list that is gone with it, and that leaves no time.
+        Some(_) if traces.namespaces.is_none() => unseen(census),
         Some(begun) => Some(format!(
             "has not written the plane's status since a migration of {begun} changed labels"
         )),

@@ -101,7 +101,7 @@ async fn told(
 
     // Others who want the namespace's pods, now and after.
     for (name, of) in [("paper-greedy-old", &old.revision), ("paper-greedy-new", &new.revision)] {
-        mesh::create_injector(client, name, "paper-greedy", of, &[]).await?;
+        mesh::create_injector(client, ("istio-system", name), "paper-greedy", of, &[]).await?;
     }
     let several = [("RS1011", SHOP, "WARNING"), ("RS2003", SHOP, "ERROR")];
     let found = until_told(session, &args, &several).await;
