@@ -15,6 +15,7 @@ pub mod look;
 pub mod observe;
 pub mod record;
 pub mod retirements;
+mod served;
 pub mod store;
 pub mod surroundings;
 pub mod watch;

@@ -50,7 +50,7 @@ pub(crate) fn line(retirement: &proto::Retirement) -> String {
         proto::retirement::State::Verifying => "checks that nothing of it is left",
         proto::retirement::State::Blocked => "goes on when this is mended",
         proto::retirement::State::Retired => "the plane is gone",
-        proto::retirement::State::Cancelled => "the plane is as it was",
+        proto::retirement::State::Cancelled => "what was not deleted is left as it is",
         proto::retirement::State::Unspecified => "",
     };
     format!("retirement {} of {}: {name}: {what}", retirement.id, retirement.revision)

@@ -328,7 +328,7 @@ codes! {
     /// The deletion of the plane was refused.
     DeletionRefused = "RS6021", "see the message; mend the cause, and it is tried again";
     /// Something of the plane is still there after its deletion.
-    PlaneRemains = "RS6022", "look who keeps it, and delete it; the retirement goes on then";
+    PlaneRemains = "RS6022", "look who keeps it, and delete it; the retirement goes on then, or cancel it where the plane was made anew";
     /// The CNI that other planes need is not ready.
     CniNotReady = "RS6023", "look at its pods; the retirement ends when they are ready";
     /// An operator's parent resource would make the plane anew.

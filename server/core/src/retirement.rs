@@ -248,11 +248,15 @@ impl RetirementState {
         matches!(self, Self::Retired | Self::Cancelled)
     }
 
-    /// Whether nothing was deleted yet, so that it can be given up.
+    /// Whether it can be given up: nothing was deleted yet, or nothing is left to be deleted. Of the latter
+    /// one would never end where somebody makes the plane anew, and would keep its users away for ever.
     pub fn can_be_cancelled(self) -> bool {
         matches!(
             self,
-            Self::Checking | Self::Cordoning | Self::Proving | Self::Blocked(Resume::Checking)
+            Self::Checking
+                | Self::Cordoning
+                | Self::Proving
+                | Self::Blocked(Resume::Checking | Resume::Verifying)
         )
     }
 }

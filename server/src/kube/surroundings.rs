@@ -10,13 +10,13 @@ mod webhooks;
 mod workloads;
 
 use crate::kube::cni;
+use crate::kube::served::served;
 use crate::webhook::Webhooks;
 use futures::StreamExt as _;
 use futures::stream;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
 use kube::{Client, Error, Resource, ResourceExt as _};
 use revshift_core::check::Scope;
 use revshift_core::check::surroundings::{Cni, Gateway, Surroundings, Unread};
@@ -188,12 +188,18 @@ impl Reading<'_> {
     async fn gateways(&mut self) {
         let mut found = Vec::new();
         let kinds = [
-            ("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
-            ("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway", "istiomeshgateways"),
+            ("gateway.networking.k8s.io", "Gateway"),
+            ("servicemesh.cisco.com", "IstioMeshGateway"),
         ];
-        for (group, version, kind, plural) in kinds {
-            let gvk = GroupVersionKind::gvk(group, version, kind);
-            let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        for (group, kind) in kinds {
+            let resource = match served(self.client, group, kind).await {
+                Ok(Some(resource)) => resource,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.noted::<()>(&format!("{kind}s"), Err(error));
+                    continue;
+                }
+            };
             let take = |object: DynamicObject| found.extend(gateway(kind, &object));
             self.each_dynamic(&format!("{kind}s"), &resource, take).await;
         }

@@ -182,6 +182,14 @@ pub(crate) async fn a_plane_without_an_operator_goes_object_by_object(bed: &dyn 
     istiod["spec"]["selector"] = json!({ "matchLabels": labels });
     istiod["spec"]["template"]["metadata"]["labels"] = labels;
     istiod["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"] = json!("false");
+    let session = Session::start(bed).await?;
+    let dry = ["retire", revision, "--dry-run", "--allow", ALLOW];
+    until(bed, "it is told to be external", async || {
+        let told = session.run(&dry).await?;
+        ensure!(told.status == 1 && told.stdout.contains("RS6001"), "{}", told.stdout);
+        Ok(())
+    })
+    .await?;
     create::<Deployment>(&client, istiod).await?;
     for (name, labels) in [
         ("istio", json!({ "istio.io/rev": revision, "operator.istio.io/component": "Pilot" })),
@@ -191,8 +199,6 @@ pub(crate) async fn a_plane_without_an_operator_goes_object_by_object(bed: &dyn 
         create::<ConfigMap>(&client, json!({ "metadata": metadata })).await?;
     }
     ready(bed, home, 1).await?;
-    let session = Session::start(bed).await?;
-    let dry = ["retire", revision, "--dry-run", "--allow", ALLOW];
     let plan = until(bed, "nothing uses it", async || session.done(&dry).await).await?;
     ensure!(plan.contains("ConfigMap retire-plain/istio") && !plan.contains("notes"), "{plan}");
     session.done(&["retire", revision, "--yes", "--allow", ALLOW]).await?;

@@ -41,6 +41,7 @@ pub(crate) async fn labels_of_tags_are_rewritten_and_restored(bed: &dyn Bed) -> 
     for words in [
         "istio.io/rev=rw-stable leads to cp-v113x.istio-system by tag rw-stable",
         "istio-injection=enabled leads to cp-v113x.istio-system by tag default",
+        "RS1012 Namespace/rw-tagged",
     ] {
         ensure!(shown.contains(words), "it does not say `{words}`:\n{shown}");
     }

@@ -85,8 +85,8 @@ fn every_user_is_found_and_named() {
         let bed = SimulatedBed::new();
         operator(&bed, "istio-operator-v113x").await;
         for definition in [
-            custom("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
-            custom("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups"),
+            custom("gateway.networking.k8s.io", "v1beta1", "Gateway", "gateways"),
+            custom("networking.istio.io", "v1alpha3", "WorkloadGroup", "workloadgroups"),
             custom("networking.istio.io", "v1", "WorkloadEntry", "workloadentries"),
             custom("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway", "istiomeshgateways"),
         ] {
@@ -118,9 +118,9 @@ fn every_user_is_found_and_named() {
             object("batch/v1", "Job", "waits", job, json!({})),
             done,
             object("batch/v1", "CronJob", "nightly", cron, json!({})),
-            object("gateway.networking.k8s.io/v1", "Gateway", "in", gateway, rev()),
-            object("gateway.networking.k8s.io/v1", "Gateway", "nginx", other, rev()),
-            object("networking.istio.io/v1", "WorkloadGroup", "vms", json!({}), rev()),
+            object("gateway.networking.k8s.io/v1beta1", "Gateway", "in", gateway, rev()),
+            object("gateway.networking.k8s.io/v1beta1", "Gateway", "nginx", other, rev()),
+            object("networking.istio.io/v1alpha3", "WorkloadGroup", "vms", json!({}), rev()),
             object("networking.istio.io/v1", "WorkloadEntry", "vm", json!({}), rev()),
             object(
                 "servicemesh.cisco.com/v1alpha1",

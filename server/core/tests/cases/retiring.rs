@@ -42,6 +42,10 @@ struct World {
     /// How long its operator takes.
     takes: Duration,
     refuses: bool,
+    /// Webhooks of the plane that are there.
+    webhooks: Vec<String>,
+    /// Node agents of the CNI that are not ready.
+    unready: Vec<String>,
     /// When each deletion was asked for.
     deletions: Vec<Duration>,
     censuses: usize,
@@ -58,6 +62,8 @@ impl World {
             plane: Some(None),
             takes: Duration::from_secs(30),
             refuses: false,
+            webhooks: Vec::new(),
+            unready: Vec::new(),
             deletions: Vec::new(),
             censuses: 0,
         }
@@ -107,7 +113,13 @@ impl World {
                     finalizers: vec!["operator".to_owned()],
                 });
                 let present = self.retirement.record.targets.iter().map(|_| present.clone());
-                let look = Look { at: self.elapsed, present: present.collect(), ..Look::default() };
+                let look = Look {
+                    at: self.elapsed,
+                    present: present.collect(),
+                    webhooks: self.webhooks.clone(),
+                    unready: self.unready.clone(),
+                    ..Look::default()
+                };
                 self.memory.look = Some(look);
             }
             Step::Call(Call::Delete(target, version)) => {
@@ -245,6 +257,32 @@ fn it_can_be_given_up_until_it_deletes() {
         assert_eq!(world.state(), until, "{state:?}");
         assert_eq!(world.plane.is_some(), until == RetirementState::Cancelled);
     }
+}
+
+#[test]
+fn it_can_be_given_up_where_the_plane_comes_back() {
+    let mut world = World::new();
+    world.webhooks = vec!["MutatingWebhookConfiguration/old".to_owned()];
+    world.run_until(|it| it.state() == RetirementState::Blocked(Resume::Verifying));
+    assert!(world.retirement.record.cordoned);
+    assert_eq!(world.retirement.record.findings[0].code, Code::PlaneRemains);
+    world.retirement.cancelled = Some(Approval { by: "ann".to_owned(), at: now() });
+    world.run_until(|it| it.state().is_final());
+    assert_eq!(world.state(), RetirementState::Cancelled);
+    assert!(!world.retirement.record.cordoned);
+}
+
+#[test]
+fn it_has_not_ended_while_others_lack_the_cni() {
+    let mut world = World::new();
+    world.unready = vec!["istio-system/istio-cni-node".to_owned()];
+    world.run_until(|it| it.state() == RetirementState::Blocked(Resume::Verifying));
+    let finding = &world.retirement.record.findings[0];
+    assert_eq!(finding.code, Code::CniNotReady);
+    assert_eq!(finding.object, "DaemonSet/istio-system/istio-cni-node");
+    world.unready.clear();
+    world.run_until(|it| it.state().is_final());
+    assert_eq!(world.state(), RetirementState::Retired);
 }
 
 #[test]

@@ -101,8 +101,7 @@ async fn bare(reader: &mut Reader<'_>, census: &mut Census) {
 
 /// Gateways and machines, by their own resources.
 pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
-    let gateways = kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways");
-    for one in reader.optional(&gateways).await {
+    for one in reader.in_any_version("gateway.networking.k8s.io", "Gateway").await {
         let class = one.data["spec"]["gatewayClassName"].as_str().unwrap_or_default();
         if class.starts_with("istio") {
             let revision = one.labels().get(label::REVISION).cloned();
@@ -128,11 +127,8 @@ pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question
         }
         census.gateways.push(gateway("IstioMeshGateway", &one, named));
     }
-    for (name, plural) in
-        [("WorkloadGroup", "workloadgroups"), ("WorkloadEntry", "workloadentries")]
-    {
-        let resource = kind("networking.istio.io", "v1", name, plural);
-        for one in reader.optional(&resource).await {
+    for name in ["WorkloadGroup", "WorkloadEntry"] {
+        for one in reader.in_any_version("networking.istio.io", name).await {
             let inner = &one.data["spec"]["metadata"];
             let inner = [&inner["labels"], &inner["annotations"], &one.data["spec"]["labels"]];
             let inner = inner.into_iter().filter_map(|all| all[label::REVISION].as_str());

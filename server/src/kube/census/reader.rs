@@ -1,6 +1,7 @@
 //! Lists from the API server's store: paged, never from a cache; what fails is noted, and not in silence
 //! taken for nothing.
 
+use crate::kube::served::served;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
@@ -36,6 +37,15 @@ impl<'a> Reader<'a> {
     /// All objects of a kind that a cluster may have.
     pub(super) async fn optional(&mut self, resource: &ApiResource) -> Vec<DynamicObject> {
         self.selected(resource, ListParams::default()).await
+    }
+
+    /// All objects of a kind that a cluster may have in one of several versions.
+    pub(super) async fn in_any_version(&mut self, group: &str, kind: &str) -> Vec<DynamicObject> {
+        match served(self.client, group, kind).await {
+            Ok(Some(resource)) => self.optional(&resource).await,
+            Ok(None) => Vec::new(),
+            Err(error) => self.missed(&format!("{kind}.{group}"), &error),
+        }
     }
 
     /// Of them those that `params` select.

@@ -75,14 +75,16 @@ async fn told(
     }
     mesh::set_calisti_status(client, "cp-f2x", "Reconciling", "").await?;
     let istiods = Api::<Deployment>::namespaced(client.clone(), "istio-system");
-    let more = json!({ "spec": { "template": { "metadata": { "labels": {
-        crate::cluster::FAILS: "never-ready",
-    } } } } });
+    let more = json!({ "spec": {
+        "strategy": { "type": "Recreate", "rollingUpdate": null },
+        "template": { "metadata": { "labels": { crate::cluster::FAILS: "never-ready" } } },
+    } });
     istiods.patch("istiod-cp-f2x", &PatchParams::default(), &Patch::Merge(&more)).await?;
     let at_odds = [
         ("RS1013", SHOP, "ERROR"),
         ("RS2001", TARGET, "ERROR"),
         ("RS2005", SOURCE, "WARNING"),
+        ("RS2006", TARGET, "WARNING"),
         ("RS2008", TARGET, "WARNING"),
         ("RS2013", TARGET, "ERROR"),
         ("RS2020", TARGET, "ERROR"),
