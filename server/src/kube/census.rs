@@ -116,6 +116,7 @@ async fn census(client: &Client, question: &Question) -> Census {
     lists::cluster(&mut reader, &mut census, question).await;
     lists::istio(&mut reader, &mut census, question).await;
     planes(&mut reader, &mut census, question).await;
+    lists::retirements(&mut reader, &mut census).await;
     lists::migrations(&mut reader, &mut census).await;
     let dismantling = Dismantling { client, question };
     dismantling.targets(&mut reader, &mut census).await;

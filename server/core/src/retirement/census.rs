@@ -4,6 +4,8 @@ use super::{Subject, Target};
 use crate::cluster::Cluster;
 use crate::connection::Connections;
 use crate::migration::Migration;
+use crate::plane::Revision;
+use crate::pod::InjectionWish;
 use crate::workload::WorkloadKey;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,8 @@ pub struct Census {
     pub migrations: Vec<Migration>,
     /// Migrations that are just being stored, with their two planes, or cannot be understood.
     pub unsealed: BTreeMap<String, [String; 2]>,
+    /// Planes that retirements which have not ended are of.
+    pub retiring: BTreeSet<Revision>,
     /// Who is connected, as the plane's istiods say.
     pub connections: Connections,
     /// What is seen of the operator that has to delete the plane.
@@ -49,7 +53,7 @@ pub struct Census {
     pub cordon: Option<Cordon>,
 }
 
-/// A pod template that names a revision in its label.
+/// A pod template that asks for something of injectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// Kind of the object that has it.
@@ -58,8 +62,8 @@ pub struct Template {
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// The revision or tag that it names.
-    pub revision: String,
+    /// What it asks for.
+    pub wish: InjectionWish,
 }
 
 /// A gateway that is not simply a workload.

@@ -1,6 +1,6 @@
 //! Who uses a plane, and what else keeps it from being retired: a function of a census alone.
 
-use super::census::{Census, Cordon};
+use super::census::{Census, Cordon, Template};
 use super::{Finding, Subject, Terms, operator, remedy};
 use crate::cluster::{Controller, Namespace};
 use crate::injection::{self, Injection};
@@ -72,8 +72,12 @@ impl Judge<'_> {
         if labels.get(label::REVISION).is_some_and(|value| self.leads(value)) {
             return true;
         }
-        let wish = InjectionWish::default();
-        match injection::resolve(self.census.cluster.injectors(), labels, &wish, false) {
+        self.injects(labels, &InjectionWish::default())
+    }
+
+    /// Whether the plane would inject a pod of this wish in a namespace of these labels.
+    fn injects(&self, labels: &Labels, wish: &InjectionWish) -> bool {
+        match injection::resolve(self.census.cluster.injectors(), labels, wish, false) {
             Injection::By(revision) => revision == *self.revision(),
             Injection::Conflict(revisions) => revisions.contains(self.revision()),
             Injection::None | Injection::Dangling(_) => false,
@@ -105,8 +109,10 @@ impl Judge<'_> {
                 "it is external: no istiod of it runs in this cluster",
             ));
         }
-        if !planes.values().any(|other| other.available && other.revision != *revision) {
-            let what = "no other plane is Available";
+        // Of two planes that are retired at the same time, neither is what the other leaves behind.
+        let stays = |other: &Revision| other != revision && !self.census.retiring.contains(other);
+        if !planes.values().any(|other| other.available && stays(&other.revision)) {
+            let what = "no other plane is Available that is not retired, too";
             found.push(Finding::blocker(Code::PlaneLast, &object, what));
         }
         if let Some(parent) = &self.census.kept_by {
@@ -275,16 +281,30 @@ impl Judge<'_> {
     }
 
     fn templates(&self) -> Vec<Finding> {
-        let naming = self.census.templates.iter().filter(|it| self.leads(&it.revision));
-        naming
-            .map(|template| {
+        let using = self.census.templates.iter().filter_map(|it| Some((it, self.used_by(it)?)));
+        using
+            .map(|(template, what)| {
                 let (kind, namespace) = (&template.kind, &template.namespace);
-                let what = format!("its pod template names the plane as {}", template.revision);
                 let object = format!("{kind}/{namespace}/{}", template.name);
                 let command = remedy::template(kind, namespace, &template.name, &self.elsewhere);
                 Finding::blocker(Code::UsedByTemplate, object, what).mended_by(command)
             })
             .collect()
+    }
+
+    /// How a template uses the plane: by its name, or because the plane would inject what asks for any in a
+    /// namespace that leads nowhere. Nothing else tells of the latter while there are no pods of it.
+    fn used_by(&self, template: &Template) -> Option<String> {
+        let named = template.wish.labels.get(label::REVISION);
+        if let Some(name) = named.filter(|name| self.leads(name)) {
+            return Some(format!("its pod template names the plane as {name}"));
+        }
+        let namespace = self.census.cluster.namespace(&template.namespace);
+        let labels = namespace.map(|(meta, _)| &meta.labels)?;
+        let asks = !self.attaches(labels) && self.injects(labels, &template.wish);
+        asks.then(|| {
+            "its pod template asks for a sidecar, and the plane would inject it".to_owned()
+        })
     }
 
     fn machines(&self) -> Vec<Finding> {

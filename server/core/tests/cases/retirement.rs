@@ -1,6 +1,6 @@
 //! Who uses a plane that is to be retired.
 
-use super::world::key;
+use super::world::{default_injectors, key, wish};
 use jiff::Timestamp;
 use revshift_core::cluster::{Change, Cluster, Istiod, Kind, NamespaceMeta, Object};
 use revshift_core::connection::{Connections, Proxy, Stand};
@@ -164,7 +164,7 @@ fn nothing_is_found_of_a_plane_that_nothing_uses() {
 #[allow(clippy::too_many_lines, reason = "a table of everything that may use a plane")]
 fn every_user_blocks_by_its_name() {
     type Case = (&'static str, fn(&mut Census), Code, &'static str);
-    let cases: [Case; 21] = [
+    let cases: [Case; 23] = [
         (
             "a namespace's label",
             |it| namespace(&mut it.cluster, "a", &[("istio.io/rev", OLD)]),
@@ -219,6 +219,21 @@ fn every_user_blocks_by_its_name() {
         (
             "a template",
             |it| it.templates.push(template("CronJob", OLD)),
+            Code::UsedByTemplate,
+            "CronJob/shop/it",
+        ),
+        (
+            "a template that asks in a namespace without labels",
+            |it| {
+                let mut injectors = default_injectors(OLD);
+                for injector in &mut injectors {
+                    injector.tag = None;
+                }
+                let hooks = Object::Injectors(injectors);
+                it.cluster.apply(Change::Set(Kind::Injector, key("", "plain"), hooks));
+                namespace(&mut it.cluster, "shop", &[]);
+                it.templates.push(asking("CronJob", &[("sidecar.istio.io/inject", "true")]));
+            },
             Code::UsedByTemplate,
             "CronJob/shop/it",
         ),
@@ -314,6 +329,12 @@ fn every_user_blocks_by_its_name() {
             Code::PlaneLast,
             "ControlPlane/cp-v113x.istio-system",
         ),
+        (
+            "no other plane that is not retired, too",
+            |it| it.retiring = [Revision(OLD.to_owned()), Revision(NEW.to_owned())].into(),
+            Code::PlaneLast,
+            "ControlPlane/cp-v113x.istio-system",
+        ),
     ];
     for (what, change, code, object) in cases {
         let mut census = unused();
@@ -327,11 +348,15 @@ fn every_user_blocks_by_its_name() {
 }
 
 fn template(kind: &str, revision: &str) -> Template {
+    asking(kind, &[("istio.io/rev", revision)])
+}
+
+fn asking(kind: &str, labels: &[(&str, &str)]) -> Template {
     Template {
         kind: kind.to_owned(),
         namespace: "shop".to_owned(),
         name: "it".to_owned(),
-        revision: revision.to_owned(),
+        wish: wish(labels),
     }
 }
 
@@ -356,10 +381,13 @@ fn cni(name: &str, revision: Option<&str>) -> Cni {
 #[test]
 fn what_only_looks_like_a_user_does_not_block() {
     type Case = (&'static str, fn(&mut Census));
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("a gateway of another plane", |it| it.gateways.push(gateway("Gateway", Some(NEW)))),
         ("a gateway where its namespace says so", |it| it.gateways.push(gateway("Gateway", None))),
         ("a template of another plane", |it| it.templates.push(template("Job", NEW))),
+        ("a template that asks where its namespace decides", |it| {
+            it.templates.push(asking("Job", &[("sidecar.istio.io/inject", "true")]));
+        }),
         ("a CNI beside another", |it| {
             it.cnis = vec![cni("istio-cni-a", Some(OLD)), cni("istio-cni-b", Some(NEW))];
         }),

@@ -3,6 +3,8 @@
 use super::reader::Reader;
 use super::{Question, stored, subject};
 use crate::kube::cni::is_agent;
+use crate::kube::crd::Retirement;
+use crate::kube::retirements::has_ended;
 use crate::kube::{observe, record, store};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -17,10 +19,11 @@ use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 use revshift_core::cluster::{Change, Key, Kind, Object};
 use revshift_core::label;
-use revshift_core::plane::Source;
+use revshift_core::plane::{Revision, Source};
+use revshift_core::pod::InjectionWish;
 use revshift_core::retirement::census::{Census, Cni, Gateway, Machine, Template};
 use revshift_core::workload::{WorkloadKey, WorkloadKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The validator that is Istio's for all configuration that names no revision.
 const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
@@ -116,7 +119,7 @@ pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question
         let home = one.namespace().unwrap_or_default();
         let named = name.map(|name| {
             let namespace = namespace.unwrap_or(&home);
-            revshift_core::plane::Revision::of_calisti(name, namespace).0
+            Revision::of_calisti(name, namespace).0
         });
         let mine = named.as_deref() == Some(question.revision.as_str());
         if mine && one.labels().get("app").is_some_and(|app| app == EXPANSION_GATEWAY) {
@@ -164,6 +167,13 @@ pub(super) async fn migrations(reader: &mut Reader<'_>, census: &mut Census) {
             _ => _ = census.unsealed.insert(object.name_any(), planes),
         }
     }
+}
+
+/// Retirements that have not ended, the plane's own among them.
+pub(super) async fn retirements(reader: &mut Reader<'_>, census: &mut Census) {
+    let all: Vec<Retirement> = reader.list(ListParams::default()).await;
+    let unfinished = all.into_iter().filter(|it| !has_ended(it));
+    census.retiring = unfinished.map(|it| Revision(it.spec.revision)).collect();
 }
 
 /// What the plane's operator has left in its status.
@@ -263,27 +273,31 @@ pub(super) fn cni(object: &DaemonSet) -> Option<Cni> {
     })
 }
 
-/// Notes a pod template that names a revision and wants to be injected.
+/// Notes a pod template that asks to be injected.
 fn template<K: Resource>(
     census: &mut Census,
     kind: &str,
     object: &K,
     template: Option<&PodTemplateSpec>,
 ) {
-    let labels = template.and_then(|it| it.metadata.as_ref()?.labels.as_ref());
-    let Some(labels) = labels
-        .filter(|labels| labels.get(label::SIDECAR_INJECT).is_none_or(|wish| wish != "false"))
-    else {
+    let Some(meta) = template.and_then(|it| it.metadata.as_ref()) else {
         return;
     };
-    if let Some(revision) = labels.get(label::REVISION) {
-        census.templates.push(Template {
-            kind: kind.to_owned(),
-            namespace: object.meta().namespace.clone().unwrap_or_default(),
-            name: object.meta().name.clone().unwrap_or_default(),
-            revision: revision.clone(),
-        });
+    let (labels, annotations) = (meta.labels.as_ref(), meta.annotations.as_ref());
+    let wish = InjectionWish::among(
+        labels.unwrap_or(&BTreeMap::new()),
+        annotations.unwrap_or(&BTreeMap::new()),
+    );
+    let refuses = wish.labels.get(label::SIDECAR_INJECT).is_some_and(|it| it == "false");
+    if refuses || wish.labels.is_empty() {
+        return;
     }
+    census.templates.push(Template {
+        kind: kind.to_owned(),
+        namespace: object.meta().namespace.clone().unwrap_or_default(),
+        name: object.meta().name.clone().unwrap_or_default(),
+        wish,
+    });
 }
 
 fn gateway(kind: &str, object: &DynamicObject, revision: Option<String>) -> Gateway {
