@@ -175,6 +175,11 @@ pub(crate) async fn the_old_plane_goes_once_everything_has_moved(bed: &dyn Bed) 
 pub(crate) async fn a_plane_without_an_operator_goes_object_by_object(bed: &dyn Bed) -> Result<()> {
     let (client, home, revision) = (bed.client(), "retire-plain", "plain-1-29");
     namespace(&client, home, &[]).await?;
+    for (kind, plural) in
+        [("WorkloadGroup", "workloadgroups"), ("WorkloadEntry", "workloadentries")]
+    {
+        mesh::define_unless_there(&client, "networking.istio.io", "v1", kind, plural).await?;
+    }
     mesh::create_injector(&client, (home, revision), revision, revision, &[]).await?;
     let labels = json!({ "app": "istiod", "istio.io/rev": revision });
     let mut istiod = deployment(home, "istiod-plain", 1);

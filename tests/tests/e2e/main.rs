@@ -66,10 +66,12 @@ fn scenarios() {
     let unused: Vec<_> = granted
         .iter()
         .filter(|right| !used.iter().any(|one| covers(right, one)))
-        .filter(|right| !RARE.contains(&right.0.as_str()))
+        .filter(|right| !RARE.contains(&right.0.as_str()) && right.2 != ABSENT)
         .collect();
     assert!(unused.is_empty(), "deploy/rbac.yaml grants {unused:?}, which nothing uses");
 }
 
 /// Verbs that only faults lead to: a read after a lost reply, the removal of what was never sealed.
 const RARE: [&str; 2] = ["get", "delete"];
+/// A kind that clusters of scenarios do not serve, as istiod would act on it; `findings` has it.
+const ABSENT: &str = "gateways";

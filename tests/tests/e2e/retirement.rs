@@ -221,6 +221,10 @@ fn a_migration_and_a_retirement_of_its_plane_exclude_each_other() {
     simulated::in_virtual_time(async {
         let bed = SimulatedBed::new();
         operator(&bed, "istio-operator-v113x").await;
+        // Of an operator that is gone, the list stays as it was.
+        let mut plane = bed.sandbox.object(PLANE).unwrap();
+        plane["status"]["injectionNamespaces"] = json!([]);
+        bed.sandbox.apply(plane);
         applications(&bed, &["a"]).await;
         let server = serving(&bed).await;
         let migrate = ["migrate", "--from", OLD, "--to", NEW, "-n", "a", "--yes", "--detach"];
