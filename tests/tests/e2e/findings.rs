@@ -14,9 +14,13 @@ async fn found(bed: &SimulatedBed, server: &SimulatedReplica, target: &str) -> V
     let output = bed.revshift(args.collect()).await.unwrap();
     let found: Value =
         serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
-    let findings = found["findings"].as_array().cloned().unwrap_or_default();
-    findings.iter().map(|it| format!("{} {}", text(it, "code"), text(it, "object"))).collect()
+    found["findings"].as_array().into_iter().flatten().map(told).collect()
+}
+
+/// The code of a finding and its object.
+pub(super) fn told(finding: &Value) -> String {
+    let text = |key: &str| finding[key].as_str().unwrap_or_default();
+    format!("{} {}", text("code"), text("object"))
 }
 
 fn has(found: &[String], one: &str) -> bool {

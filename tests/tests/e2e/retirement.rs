@@ -1,6 +1,7 @@
 //! Retirements on the simulated cluster: every user that a census has to find, planes of every source,
 //! and a leader that dies at each write.
 
+use crate::findings::told;
 use crate::operator::{applications, refused, run, serving};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
 use revshift_sandbox::{Exchange, Verdict, fixtures};
@@ -46,11 +47,8 @@ async fn blockers(bed: &SimulatedBed, server: &SimulatedReplica, plane: &str) ->
     let output = bed.revshift(args.map(str::to_owned).to_vec()).await.unwrap();
     let found: Value =
         serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let findings = found["findings"].as_array().cloned().unwrap_or_default();
-    let blocking = findings.iter().filter(|it| it["blocks"] == true);
-    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
-    let mut all: Vec<String> =
-        blocking.map(|it| format!("{} {}", text(it, "code"), text(it, "object"))).collect();
+    let findings = found["findings"].as_array().into_iter().flatten();
+    let mut all: Vec<String> = findings.filter(|it| it["blocks"] == true).map(told).collect();
     all.sort();
     assert_eq!(output.status, i32::from(!all.is_empty()), "{output:?}");
     all

@@ -3,7 +3,6 @@
 use super::Cluster;
 use crate::injection::Injector;
 use crate::plane::{Plane, Planes, Revision, Source};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// An istiod Deployment with a revision label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,24 +45,19 @@ impl Cluster {
     /// Whoever may create a Deployment can label it as an istiod. Where a webhook or a resource, which only
     /// administrators write, says in which namespace a plane lives, it has no istiod elsewhere.
     fn istiods_at_home(&self) -> impl Iterator<Item = (&(String, String), &Istiod)> {
-        let homes = self.homes();
-        self.istiods.iter().filter(move |((namespace, _), istiod)| {
-            let homes = homes.get(istiod.revision.as_str());
-            homes.is_none_or(|homes| homes.contains(namespace.as_str()))
+        self.istiods.iter().filter(|((namespace, _), istiod)| {
+            let mut homes = self.homes(&istiod.revision).peekable();
+            homes.peek().is_none() || homes.any(|home| home == namespace)
         })
     }
 
-    /// The namespaces of planes by revision, of those whose namespace is told.
-    fn homes(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+    /// The namespaces in which webhooks and resources say that a plane lives.
+    fn homes<'a>(&'a self, revision: &'a Revision) -> impl Iterator<Item = &'a str> {
         let injectors = self.injectors.values().flatten();
-        let injectors = injectors.map(|it| (it.revision.as_str(), it.namespace.as_str()));
-        let declared = self.declared.values();
-        let declared = declared.map(|it| (it.revision.as_str(), it.namespace.as_str()));
-        let mut homes = BTreeMap::<&str, BTreeSet<&str>>::new();
-        for (revision, namespace) in injectors.chain(declared).filter(|(_, it)| !it.is_empty()) {
-            homes.entry(revision).or_default().insert(namespace);
-        }
-        homes
+        let injectors = injectors.map(|it| (&it.revision, it.namespace.as_str()));
+        let declared = self.declared.values().map(|it| (&it.revision, it.namespace.as_str()));
+        let told = injectors.chain(declared).filter(|(_, home)| !home.is_empty());
+        told.filter(move |(of, _)| *of == revision).map(|(_, home)| home)
     }
 
     /// The tags by which webhooks lead to a revision.

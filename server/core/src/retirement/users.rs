@@ -281,15 +281,14 @@ impl Judge<'_> {
     }
 
     fn templates(&self) -> Vec<Finding> {
-        let using = self.census.templates.iter().filter_map(|it| Some((it, self.used_by(it)?)));
-        using
-            .map(|(template, what)| {
-                let (kind, namespace) = (&template.kind, &template.namespace);
-                let object = format!("{kind}/{namespace}/{}", template.name);
-                let command = remedy::template(kind, namespace, &template.name, &self.elsewhere);
-                Finding::blocker(Code::UsedByTemplate, object, what).mended_by(command)
-            })
-            .collect()
+        let using = self.census.templates.iter().filter_map(|template| {
+            let what = self.used_by(template)?;
+            let (kind, namespace) = (&template.kind, &template.namespace);
+            let object = format!("{kind}/{namespace}/{}", template.name);
+            let command = remedy::template(kind, namespace, &template.name, &self.elsewhere);
+            Some(Finding::blocker(Code::UsedByTemplate, object, what).mended_by(command))
+        });
+        using.collect()
     }
 
     /// How a template uses the plane: by its name, or because the plane would inject what asks for any in a

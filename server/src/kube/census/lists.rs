@@ -111,9 +111,7 @@ pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question
             census.gateways.push(gateway("Gateway", &one, revision));
         }
     }
-    let gateways =
-        kind("servicemesh.cisco.com", "v1alpha1", "IstioMeshGateway", "istiomeshgateways");
-    for one in reader.optional(&gateways).await {
+    for one in reader.in_any_version("servicemesh.cisco.com", "IstioMeshGateway").await {
         let plane = &one.data["spec"]["istioControlPlane"];
         let [name, namespace] = ["name", "namespace"].map(|key| plane[key].as_str());
         let home = one.namespace().unwrap_or_default();
@@ -183,8 +181,8 @@ pub(super) fn operator(census: &mut Census, plane: &DynamicObject, source: Sourc
     }
     let told = plane.data["status"]["injectionNamespaces"].as_array();
     let names = told.map(|all| all.iter().filter_map(|it| Some(it.as_str()?.to_owned())).collect());
-    // An empty list is not written at all, so whatever it wrote counts: the time is also that of what it
-    // took away.
+    // An empty list is not written at all, so whatever it wrote counts. What it only took away leaves no
+    // time.
     let entries = plane.metadata.managed_fields.iter().flatten().filter(|entry| {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:status").is_some())
     });
