@@ -1,12 +1,14 @@
 //! The one place that knows Kubernetes: objects to facts, calls to requests, records to resources.
 
 pub mod announcer;
+mod answering;
 pub mod call;
 pub mod census;
 pub mod client;
 mod cni;
 pub mod crd;
 mod external;
+mod gateway_class;
 pub mod inspect;
 pub mod install;
 pub mod istiods;

@@ -337,6 +337,13 @@ codes! {
     PlaneReplaced = "RS6025", "cancel the retirement; retire the new plane with another one";
     /// A retirement of a plane of the migration has not ended.
     PlaneRetiring = "RS6026", "wait until it has ended, or cancel it with `revshift retire REV --cancel`";
+    /// A webhook that is not the plane's own calls a Service of the plane.
+    UsedByWebhook = "RS6027", "have it call the Service of another plane, or delete it";
+    /// A GitOps controller manages the plane, and may make it anew.
+    PlaneKept = "RS6028",
+        "take it out of what is synchronised, then allow this with --allow RS6028=REASON while the mark is left";
+    /// A release of Helm's goes on to list what is deleted.
+    HelmRelease = "RS6029", "uninstall the release afterwards";
 }
 
 /// What is wrong with a move.

@@ -8,6 +8,7 @@ pub mod census;
 mod hash;
 mod operator;
 mod remedy;
+mod standing;
 mod step;
 mod users;
 
@@ -92,7 +93,8 @@ pub struct Allowance {
 }
 
 /// Findings that can be allowed: each tells of something that the server cannot know, and people may.
-pub const ALLOWABLE: [Code; 3] = [Code::ConnectionsUnknown, Code::OperatorSilent, Code::UsedAsCni];
+pub const ALLOWABLE: [Code; 4] =
+    [Code::ConnectionsUnknown, Code::OperatorSilent, Code::PlaneKept, Code::UsedAsCni];
 
 /// Where a retirement stands; the leader alone writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +132,7 @@ pub enum RetirementState {
     Blocked(Resume),
     /// The plane is gone.
     Retired,
-    /// Given up; the plane is as it was.
+    /// Given up; what was not deleted yet is as it was.
     Cancelled,
 }
 
@@ -248,8 +250,8 @@ impl RetirementState {
         matches!(self, Self::Retired | Self::Cancelled)
     }
 
-    /// Whether it can be given up: nothing was deleted yet, or nothing is left to be deleted. Of the latter
-    /// one would never end where somebody makes the plane anew, and would keep its users away for ever.
+    /// Whether it can be given up: it does not delete just now. One that has nothing left to delete would
+    /// never end where somebody makes the plane anew, and would keep its users away for ever.
     pub fn can_be_cancelled(self) -> bool {
         matches!(
             self,

@@ -8,6 +8,7 @@ mod cases {
     mod announcement;
     mod attachment;
     mod calendar;
+    pub(crate) mod census;
     mod check;
     mod cluster;
     mod command;
@@ -23,7 +24,7 @@ mod cases {
     mod limiter;
     mod plan;
     mod recourse;
-    pub(crate) mod retirement;
+    mod retirement;
     mod retiring;
     mod rollback;
     mod rollout;

@@ -66,9 +66,8 @@ impl Control {
         });
         let rollback_window = request.rollback_window;
         let terms = Terms { rollback_window, allowed: allowed.collect() };
-        let connections = self.proxies.connections(&plane.revision).await;
-        let question = Question::of(&plane, (*connections).clone());
-        let census = self.counter.census(&question).await;
+        let mut census = self.counter.census(&Question::of(&plane)).await;
+        census.connections = (*self.proxies.connections(&plane.revision).await).clone();
         let subject = found(&census, &plane)?;
         let findings = judge(&census, &subject, &terms, self.clock.now());
         Ok(RetirementPlan { plane: subject, terms, findings, targets: census.targets })

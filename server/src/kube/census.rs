@@ -5,6 +5,7 @@
 mod deletion;
 mod lists;
 mod reader;
+mod webhooks;
 
 use crate::kube::crd;
 use crate::kube::{external, observe};
@@ -14,7 +15,6 @@ use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::{Client, Error, ResourceExt};
 use reader::Reader;
 use revshift_core::cluster::{Change, Kind, Object};
-use revshift_core::connection::Connections;
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::retirement::census::{Census, Cordon};
 use revshift_core::retirement::{DeleteRefusal, Look, Subject, Target};
@@ -36,33 +36,29 @@ pub struct Question {
     pub name: String,
     /// Namespace of the plane.
     pub namespace: String,
-    /// Who is connected to it.
-    pub connections: Connections,
     /// Whether to try if new users are kept away.
     pub cordon: bool,
 }
 
 impl Question {
     /// The question about a plane that was found.
-    pub fn of(plane: &Plane, connections: Connections) -> Self {
+    pub fn of(plane: &Plane) -> Self {
         Self {
             revision: plane.revision.clone(),
             source: plane.source,
             name: plane.name.clone(),
             namespace: plane.namespace.clone(),
-            connections,
             cordon: false,
         }
     }
 
     /// The question about the plane of a retirement.
-    pub fn about(plane: &Subject, connections: Connections, cordon: bool) -> Self {
+    pub fn about(plane: &Subject, cordon: bool) -> Self {
         Self {
             revision: plane.revision.clone(),
             source: plane.source,
             name: plane.name.clone(),
             namespace: plane.namespace.clone(),
-            connections,
             cordon,
         }
     }
@@ -86,7 +82,7 @@ impl Counter {
         Self { client }
     }
 
-    /// Counts the users of a plane.
+    /// Counts the users of a plane, the proxies aside that only its istiods know of.
     pub async fn census(&self, question: &Question) -> Census {
         census(&self.client, question).await
     }
@@ -109,13 +105,15 @@ impl Counter {
 }
 
 async fn census(client: &Client, question: &Question) -> Census {
-    let mut census = Census { connections: question.connections.clone(), ..Census::default() };
+    let mut census = Census::default();
     let mut reader = Reader::new(client);
     // Migrations come last of what is listed: whatever is created after a retirement is durable is either
     // in this list, or finds the retirement.
     lists::cluster(&mut reader, &mut census, question).await;
+    let called = webhooks::read(&mut reader, &mut census, question).await;
     lists::istio(&mut reader, &mut census, question).await;
     planes(&mut reader, &mut census, question).await;
+    called.unanswered(&mut reader, &mut census).await;
     lists::retirements(&mut reader, &mut census).await;
     lists::migrations(&mut reader, &mut census).await;
     let dismantling = Dismantling { client, question };
@@ -171,6 +169,7 @@ async fn planes(reader: &mut Reader<'_>, census: &mut Census, question: &Questio
             if let Some(found) = objects.iter().find(mine) {
                 census.deleting = found.metadata.deletion_timestamp.is_some();
                 census.plane = Some(subject(question, found.uid().unwrap_or_default()));
+                census.keeper = external::keeper(&found.metadata);
                 lists::operator(census, found, source);
                 if source == Source::Sail {
                     census.kept_by = lists::parent(reader, found).await;

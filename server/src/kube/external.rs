@@ -1,17 +1,20 @@
 //! Who else decides on labels: GitOps controllers and Helm, told by what they leave on an object, and
 //! Calisti's operator on behalf of another cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use revshift_core::cluster::{Object, Peer};
 use revshift_core::label;
 use revshift_core::plane::Revision;
+use revshift_core::retirement::census;
 use serde_json::Value;
 
 /// The annotation by which the labels of a plane's namespaces follow those of its cluster.
 const INJECTION_SOURCE: &str =
     "controlplane.istio.servicemesh.cisco.com/namespace-injection-source";
+
+const HELM: &str = "Helm";
 
 /// What puts labels back that others change.
 struct Keeper {
@@ -34,7 +37,7 @@ const KEEPERS: [Keeper; 3] = [
         marks: &[("kustomize.toolkit.fluxcd.io/name", None), ("helm.toolkit.fluxcd.io/name", None)],
     },
     Keeper {
-        name: "Helm",
+        name: HELM,
         managers: &["helm"],
         marks: &[
             ("meta.helm.sh/release-name", None),
@@ -56,6 +59,24 @@ pub(super) fn owner(meta: &ObjectMeta) -> Option<String> {
             Some(format!("{} (its mark {mark})", keeper.name))
         })
     })
+}
+
+/// What manages an object from outside; none when nobody is known.
+pub(super) fn keeper(meta: &ObjectMeta) -> Option<census::Keeper> {
+    let owner = owner(meta).or_else(|| {
+        let mut entries = meta.managed_fields.iter().flatten();
+        let by = |entry: &ManagedFieldsEntry| {
+            let manager = entry.manager.as_deref()?;
+            let keeper = KEEPERS.iter().find(|it| it.name != HELM && it.is(manager))?;
+            Some(format!("{} (field manager {manager})", keeper.name))
+        };
+        entries.find_map(by)
+    })?;
+    if !owner.starts_with(HELM) {
+        return Some(census::Keeper::GitOps(owner));
+    }
+    let release = meta.annotations.as_ref()?.get("meta.helm.sh/release-name")?;
+    Some(census::Keeper::Helm(release.clone()))
 }
 
 /// A copy of a plane in another cluster (PeerIstioControlPlane of servicemesh.cisco.com/v1alpha1).
@@ -139,5 +160,22 @@ mod tests {
         }
         assert_eq!(of(json!({ "labels": { "app.kubernetes.io/managed-by": "ops" } })), None);
         assert_eq!(of(json!({})), None);
+    }
+
+    #[test]
+    fn a_plane_is_kept_by_gitops_and_listed_by_helm() {
+        let of = |metadata: Value| keeper(&serde_json::from_value(metadata).unwrap());
+        let helm = json!({ "annotations": { "meta.helm.sh/release-name": "istiod-1-30" } });
+        assert_eq!(of(helm), Some(census::Keeper::Helm("istiod-1-30".to_owned())));
+        let argo = "Argo CD (field manager argocd-controller)".to_owned();
+        let told = of(managed("argocd-controller", "f:team"));
+        assert_eq!(told, Some(census::Keeper::GitOps(argo)));
+        let flux = json!({
+            "labels": { "helm.toolkit.fluxcd.io/name": "istiod" },
+            "annotations": { "meta.helm.sh/release-name": "istiod" },
+        });
+        assert!(matches!(of(flux), Some(census::Keeper::GitOps(by)) if by.starts_with("Flux")));
+        assert_eq!(of(json!({ "labels": { "app.kubernetes.io/managed-by": "Helm" } })), None);
+        assert_eq!(of(managed("kubectl", "f:team")), None);
     }
 }

@@ -10,6 +10,7 @@ mod webhooks;
 mod workloads;
 
 use crate::kube::cni;
+use crate::kube::gateway_class::Classes;
 use crate::kube::served::served;
 use crate::webhook::Webhooks;
 use futures::StreamExt as _;
@@ -187,6 +188,13 @@ impl Reading<'_> {
     /// Gateways that are described by resources.
     async fn gateways(&mut self) {
         let mut found = Vec::new();
+        let classes = match Classes::read(self.client).await {
+            Ok(classes) => classes,
+            Err(error) => {
+                self.noted::<()>("GatewayClasses", Err(error));
+                Classes::default()
+            }
+        };
         let kinds = [
             ("gateway.networking.k8s.io", "Gateway"),
             ("servicemesh.cisco.com", "IstioMeshGateway"),
@@ -200,7 +208,7 @@ impl Reading<'_> {
                     continue;
                 }
             };
-            let take = |object: DynamicObject| found.extend(gateway(kind, &object));
+            let take = |object: DynamicObject| found.extend(gateway(kind, &object, &classes));
             self.each_dynamic(&format!("{kind}s"), &resource, take).await;
         }
         self.around.gateways = found;
@@ -208,9 +216,9 @@ impl Reading<'_> {
 }
 
 /// A gateway that Istio is behind; none where its class is somebody else's.
-fn gateway(kind: &str, object: &DynamicObject) -> Option<Gateway> {
+fn gateway(kind: &str, object: &DynamicObject, classes: &Classes) -> Option<Gateway> {
     let class = object.data["spec"]["gatewayClassName"].as_str();
-    if class.is_some_and(|class| !class.starts_with("istio")) {
+    if class.is_some_and(|class| !classes.is_istios(class)) {
         return None;
     }
     let plane = &object.data["spec"]["istioControlPlane"];

@@ -43,6 +43,12 @@ pub struct Census {
     pub operator: OperatorTraces,
     /// The parent that would make the plane anew, as `kind/name`; none where there is none.
     pub kept_by: Option<String>,
+    /// What manages the plane's resource from outside, as its marks tell; none where nothing does.
+    pub keeper: Option<Keeper>,
+    /// Webhooks of others that call the plane's Services.
+    pub callers: Vec<Caller>,
+    /// Planes of which only webhooks are here, and these call a Service that nobody answers.
+    pub unanswered: BTreeSet<Revision>,
     /// What is to be deleted, in a safe order.
     pub targets: Vec<Target>,
     /// Which of it revshift's account may not delete, and what the API server says.
@@ -51,6 +57,31 @@ pub struct Census {
     pub unread: Vec<(String, String)>,
     /// Whether new users are kept away; none where that was not tried.
     pub cordon: Option<Cordon>,
+}
+
+/// What manages a plane's resource from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A GitOps controller, which may make anew what others delete: its name, and what tells of it.
+    GitOps(String),
+    /// A release of Helm's, in the plane's namespace, which lists what is gone.
+    Helm(String),
+}
+
+/// A webhook that calls a Service of the plane and does not belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its configuration, as `kind/name`.
+    pub configuration: String,
+    /// The Service, as `namespace/name`.
+    pub service: String,
+}
+
+impl Census {
+    /// Whether a plane's name leads to another plane: a tag of that name does, and its webhook injects.
+    pub fn leads_elsewhere(&self, revision: &Revision) -> bool {
+        self.cluster.tag(revision.as_str()).is_some_and(|plane| plane != revision)
+    }
 }
 
 /// A pod template that asks for something of injectors.

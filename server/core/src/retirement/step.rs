@@ -17,8 +17,6 @@ const CORDON_EVERY: Duration = Duration::from_secs(1);
 const RECHECK_EVERY: Duration = Duration::from_secs(30);
 /// How often what is being deleted is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A deletion that was refused is tried again after so long.
-const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// What a leader remembers of a retirement; a new one begins without, and so proves anew.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +50,8 @@ pub struct Sight {
     pub findings: Vec<Finding>,
     /// What is to be deleted.
     pub targets: Vec<Target>,
+    /// Whether the plane's name leads to another plane, so that nobody can begin to use it by its name.
+    pub moot: bool,
 }
 
 /// What is left of a plane.
@@ -61,6 +61,8 @@ pub struct Look {
     pub at: Duration,
     /// Of each target, in their order, what is there of it; none when it is gone.
     pub present: Vec<Option<Present>>,
+    /// Objects that have the name of the plane's resource or of a target, and are others.
+    pub anew: Vec<String>,
     /// Webhook configurations of the plane, as `kind/name`.
     pub webhooks: Vec<String>,
     /// CNIs of others that are not ready, as `namespace/name`.
@@ -132,7 +134,13 @@ impl Sight {
             findings.insert(0, Finding::blocker(Code::PlaneReplaced, object, what));
         }
         let (plane, targets) = (census.plane.clone(), census.targets.clone());
-        Self { begun, ended, at, plane, findings, targets }
+        let moot = census.leads_elsewhere(&spec.plane.revision);
+        Self { begun, ended, at, plane, findings, targets, moot }
+    }
+
+    /// Whether nothing of the plane is there, which no proof is needed to delete.
+    fn gone(&self) -> bool {
+        self.plane.is_none() && self.targets.is_empty()
     }
 
     fn blocked(&self) -> bool {
@@ -184,9 +192,19 @@ impl Turn<'_> {
     }
 
     fn enter(&self, state: RetirementState, findings: Vec<Finding>) -> Step {
-        let open =
-            matches!(state, RetirementState::Checking | RetirementState::Blocked(Resume::Checking));
-        let cordoned = !open && !state.is_final();
+        let cordoned = match state {
+            RetirementState::Cordoning => true,
+            RetirementState::Proving
+            | RetirementState::Deleting
+            | RetirementState::Verifying
+            | RetirementState::Blocked(Resume::Deleting | Resume::Verifying) => {
+                self.record().cordoned
+            }
+            RetirementState::Checking
+            | RetirementState::Blocked(Resume::Checking)
+            | RetirementState::Retired
+            | RetirementState::Cancelled => false,
+        };
         let since = if state == self.record().state { self.record().since } else { self.now };
         Step::Commit(Box::new(Record { state, since, cordoned, findings, ..self.record().clone() }))
     }
@@ -200,14 +218,14 @@ impl Turn<'_> {
 
     fn checked(&self, sight: &Sight) -> Step {
         let findings = sight.findings.clone();
-        if sight.plane.is_none() && !unread(sight) {
-            // Somebody else has deleted it, or it was deleted before its record was lost.
-            return self.enter(RetirementState::Verifying, Vec::new());
-        }
-        if sight.blocked() {
-            return self.enter(RetirementState::Blocked(Resume::Checking), findings);
-        }
-        self.enter(RetirementState::Cordoning, findings)
+        let next = match sight {
+            // Also where somebody else has deleted the plane: its users are in trouble, and are named.
+            _ if sight.blocked() => RetirementState::Blocked(Resume::Checking),
+            _ if sight.gone() => RetirementState::Verifying,
+            _ if sight.moot => RetirementState::Proving,
+            _ => RetirementState::Cordoning,
+        };
+        self.enter(next, findings)
     }
 
     fn cordon(&self) -> Step {
@@ -229,12 +247,12 @@ impl Turn<'_> {
         let (Some(first), Some(last)) = (sights.first(), sights.last()) else {
             return Step::Call(Call::Census);
         };
-        if last.plane.is_none() && !unread(last) {
-            return self.enter(RetirementState::Verifying, Vec::new());
+        if last.blocked() || last.gone() {
+            return self.checked(last);
         }
-        if last.blocked() {
-            let blocked = RetirementState::Blocked(Resume::Checking);
-            return self.enter(blocked, last.findings.clone());
+        if last.moot == self.record().cordoned {
+            // Its name has changed its meaning meanwhile.
+            return self.enter(RetirementState::Checking, Vec::new());
         }
         let due = first.ended + BETWEEN_PROOFS;
         if last.begun >= due {
@@ -254,15 +272,17 @@ impl Turn<'_> {
         if let Some(refused) = &self.memory.refused {
             let DeleteRefusal { object, message } = refused;
             let finding = Finding::blocker(Code::DeletionRefused, object, message);
-            let begun = self.memory.look.as_ref().is_none_or(begun);
-            let resume = if begun { Resume::Deleting } else { Resume::Checking };
-            return self.enter(RetirementState::Blocked(resume), vec![finding]);
+            return self.enter(RetirementState::Blocked(Resume::Checking), vec![finding]);
         }
         let Some(look) = &self.memory.look else {
             return Step::Call(Call::Look);
         };
         if !look.unread.is_empty() {
             return self.look_again(look);
+        }
+        if !look.anew.is_empty() {
+            // What was proved was proved of another object.
+            return self.enter(RetirementState::Checking, Vec::new());
         }
         if let Some(finding) = self.stuck(look) {
             return self.enter(RetirementState::Blocked(Resume::Deleting), vec![finding]);
@@ -273,9 +293,10 @@ impl Turn<'_> {
             None => self.enter(RetirementState::Verifying, Vec::new()),
             Some((_, present)) if present.deleting.is_some() => self.look_again(look),
             Some((target, present)) => {
-                // Nothing is deleted by what another leader has proved, or long ago.
+                // Nothing is deleted by what another leader has proved, or long ago, though other parts be
+                // gone already: nobody can tell whether this retirement has deleted them.
                 let fresh = |proved: Duration| self.elapsed < proved + PROOF_LASTS;
-                if !begun(look) && !self.memory.proved.is_some_and(fresh) {
+                if !self.memory.proved.is_some_and(fresh) {
                     return self.enter(RetirementState::Checking, Vec::new());
                 }
                 Step::Call(Call::Delete(target.clone(), present.resource_version.clone()))
@@ -315,7 +336,7 @@ impl Turn<'_> {
         if amiss.is_empty() {
             return self.enter(RetirementState::Retired, Vec::new());
         }
-        if self.elapsed >= self.memory.since + STUCK {
+        if !look.anew.is_empty() || self.elapsed >= self.memory.since + STUCK {
             return self.enter(RetirementState::Blocked(Resume::Verifying), amiss);
         }
         self.look_again(look)
@@ -342,7 +363,7 @@ impl Turn<'_> {
             let wait = self.elapsed < due;
             return if wait { Step::Wait(Some(due)) } else { Step::Call(Call::Census) };
         };
-        if !sight.blocked() || sight.plane.is_none() {
+        if !sight.blocked() {
             return self.enter(RetirementState::Checking, Vec::new());
         }
         if sight.findings != self.record().findings {
@@ -352,7 +373,7 @@ impl Turn<'_> {
         if self.elapsed >= due { Step::Call(Call::Census) } else { Step::Wait(Some(due)) }
     }
 
-    /// A deletion that hangs may only be awaited; one that was refused is tried again.
+    /// A deletion that hangs may only be awaited.
     fn redelete(&self) -> Step {
         let Some(look) = &self.memory.look else {
             return Step::Call(Call::Look);
@@ -361,10 +382,7 @@ impl Turn<'_> {
             if let Some(finding) = self.stuck(look) {
                 return self.update(vec![finding], look.at);
             }
-            let refused = self.record().findings.iter().any(|it| it.code == Code::DeletionRefused);
-            if !refused || self.elapsed >= self.memory.since + RETRY_AFTER {
-                return self.enter(RetirementState::Deleting, Vec::new());
-            }
+            return self.enter(RetirementState::Deleting, Vec::new());
         }
         self.look_later(look.at)
     }
@@ -388,6 +406,10 @@ fn left(look: &Look) -> Vec<Finding> {
     let unread = look.unread.iter();
     let mut left: Vec<Finding> =
         unread.map(|(what, why)| Finding::blocker(Code::CensusIncomplete, what, why)).collect();
+    for object in &look.anew {
+        let what = "somebody has made it anew";
+        left.push(Finding::blocker(Code::PlaneReplaced, object, what));
+    }
     for webhook in &look.webhooks {
         let what = "it is still there, and nobody answers it any more";
         left.push(Finding::blocker(Code::PlaneRemains, webhook, what));
@@ -397,14 +419,4 @@ fn left(look: &Look) -> Vec<Finding> {
         left.push(Finding::blocker(Code::CniNotReady, format!("DaemonSet/{cni}"), what));
     }
     left
-}
-
-/// Whether anything of the plane was deleted.
-fn begun(look: &Look) -> bool {
-    look.present.iter().any(|it| it.as_ref().is_none_or(|it| it.deleting.is_some()))
-}
-
-/// Whether it is only not known whether the plane is there.
-fn unread(sight: &Sight) -> bool {
-    sight.findings.iter().any(|finding| finding.code == Code::CensusIncomplete)
 }

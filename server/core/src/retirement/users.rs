@@ -1,12 +1,12 @@
 //! Who uses a plane, and what else keeps it from being retired: a function of a census alone.
 
-use super::census::{Census, Cordon, Template};
+use super::census::{Census, Template};
 use super::{Finding, Subject, Terms, operator, remedy};
 use crate::cluster::{Controller, Namespace};
 use crate::injection::{self, Injection};
 use crate::label::{self, Labels};
 use crate::migration::{Migration, MoveState};
-use crate::plane::{Revision, Source};
+use crate::plane::Revision;
 use crate::pod::{Injected, InjectionWish, Pod};
 use crate::problem::Code;
 use crate::workload::Role;
@@ -23,7 +23,6 @@ const DEFAULT: &str = "default";
 pub fn judge(census: &Census, plane: &Subject, terms: &Terms, now: Timestamp) -> Vec<Finding> {
     let look = Judge { census, plane, elsewhere: remedy::elsewhere(census, &plane.revision) };
     let mut findings = look.unread();
-    findings.extend(look.standing());
     findings.extend(look.migrations(terms, now));
     findings.extend(look.tags());
     findings.extend(look.namespaces());
@@ -31,11 +30,17 @@ pub fn judge(census: &Census, plane: &Subject, terms: &Terms, now: Timestamp) ->
     findings.extend(look.gateways());
     findings.extend(look.templates());
     findings.extend(look.machines());
-    findings.extend(look.cni());
+    findings.extend(look.callers());
     findings.extend(look.proxies());
-    findings.extend(operator::silent(census, plane));
     findings.extend(look.rights());
-    findings.extend(look.cordon());
+    // A plane that is gone keeps nothing from being deleted.
+    if !look.gone() {
+        findings.extend(look.standing());
+        findings.extend(look.cni());
+        findings.extend(look.unknown_proxies());
+        findings.extend(operator::silent(census, plane));
+        findings.extend(look.cordon());
+    }
     for finding in &mut findings {
         let allowed = terms.allowed.iter().find(|it| it.code == finding.code);
         if let Some(allowance) = allowed.filter(|_| super::ALLOWABLE.contains(&finding.code)) {
@@ -46,25 +51,35 @@ pub fn judge(census: &Census, plane: &Subject, terms: &Terms, now: Timestamp) ->
     bounded(findings)
 }
 
-struct Judge<'a> {
-    census: &'a Census,
-    plane: &'a Subject,
+/// A judgement that is being made.
+pub(super) struct Judge<'a> {
+    pub(super) census: &'a Census,
+    pub(super) plane: &'a Subject,
     elsewhere: String,
 }
 
 impl Judge<'_> {
-    fn revision(&self) -> &Revision {
+    pub(super) fn revision(&self) -> &Revision {
         &self.plane.revision
     }
 
+    /// Whether the plane of a retirement is not there any more. One of webhooks alone never was.
+    pub(super) fn gone(&self) -> bool {
+        self.census.plane.is_none() && !self.plane.uid.is_empty()
+    }
+
     /// The plane as it is shown.
-    fn object(&self) -> String {
+    pub(super) fn object(&self) -> String {
         format!("ControlPlane/{}", self.revision())
     }
 
-    /// Whether a value of `istio.io/rev` leads to the plane, directly or by a tag.
+    /// Whether a value of `istio.io/rev` leads to the plane. A tag wins over a revision of the same name:
+    /// `istioctl tag set default` takes the selectors from the webhook of the revision `default`.
     fn leads(&self, value: &str) -> bool {
-        value == self.revision().as_str() || self.census.cluster.tag(value) == Some(self.revision())
+        match self.census.cluster.tag(value) {
+            Some(plane) => plane == self.revision(),
+            None => value == self.revision().as_str(),
+        }
     }
 
     /// Whether the labels of a namespace lead to the plane.
@@ -87,39 +102,6 @@ impl Judge<'_> {
     fn unread(&self) -> Vec<Finding> {
         let unread = self.census.unread.iter();
         unread.map(|(what, why)| Finding::blocker(Code::CensusIncomplete, what, why)).collect()
-    }
-
-    /// Whether it is a plane that can be retired at all.
-    fn standing(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        let planes = self.census.cluster.planes();
-        let (object, revision) = (self.object(), self.revision());
-        if planes.get(revision).is_some_and(|plane| plane.mode == "PASSIVE") {
-            found.push(Finding::blocker(
-                Code::PlaneProtected,
-                &object,
-                "it is PASSIVE: its istiod runs in another cluster",
-            ));
-        }
-        let runs_here = self.census.cluster.istiods_of(revision).next().is_some();
-        if self.plane.source == Source::Istio && !runs_here && !self.census.deleting {
-            found.push(Finding::blocker(
-                Code::PlaneProtected,
-                &object,
-                "it is external: no istiod of it runs in this cluster",
-            ));
-        }
-        // Of two planes that are retired at the same time, neither is what the other leaves behind.
-        let stays = |other: &Revision| other != revision && !self.census.retiring.contains(other);
-        if !planes.values().any(|other| other.available && stays(&other.revision)) {
-            let what = "no other plane is Available that is not retired, too";
-            found.push(Finding::blocker(Code::PlaneLast, &object, what));
-        }
-        if let Some(parent) = &self.census.kept_by {
-            let what = format!("it is the active revision of {parent}, which would make it anew");
-            found.push(Finding::blocker(Code::PlaneActive, &object, what));
-        }
-        found
     }
 
     fn migrations(&self, terms: &Terms, now: Timestamp) -> Vec<Finding> {
@@ -145,8 +127,8 @@ impl Judge<'_> {
                 found.push(blocker.mended_by(format!("wait until it has ended, or: {command}")));
                 continue;
             };
-            // What is on the source no more could go back there.
-            if migration.spec.source != *self.revision() {
+            // What is on the source no more could go back there, while that is there.
+            if self.gone() || migration.spec.source != *self.revision() {
                 continue;
             }
             let moved = migration.moves.iter().filter(|m| matches!(m.state, MoveState::Moved(_)));
@@ -320,30 +302,24 @@ impl Judge<'_> {
             .collect()
     }
 
-    fn cni(&self) -> Vec<Finding> {
-        let mine =
-            |it: &&super::census::Cni| it.revision.as_deref() == Some(self.revision().as_str());
-        let cnis = &self.census.cnis;
-        let others = self.census.cluster.planes().keys().any(|it| it != self.revision());
-        if cnis.iter().any(|cni| !mine(&cni)) || !others {
-            return Vec::new();
-        }
-        let mine = cnis.iter().filter(mine);
-        mine.map(|cni| {
-            let object = format!("DaemonSet/{}/{}", cni.namespace, cni.name);
-            let what =
-                "it is the only CNI, and goes with the plane; new pods of others may need it";
-            Finding::blocker(Code::UsedAsCni, object, what)
-        })
-        .collect()
+    /// Webhooks that somebody has pointed at the plane's Services: nobody would answer them.
+    fn callers(&self) -> Vec<Finding> {
+        let callers = self.census.callers.iter();
+        callers
+            .map(|caller| {
+                let what = format!("it calls the Service {} of the plane", caller.service);
+                Finding::blocker(Code::UsedByWebhook, &caller.configuration, what)
+            })
+            .collect()
+    }
+
+    fn unknown_proxies(&self) -> Option<Finding> {
+        let why = self.census.connections.incomplete()?;
+        Some(Finding::blocker(Code::ConnectionsUnknown, self.object(), why))
     }
 
     fn proxies(&self) -> Vec<Finding> {
-        let connections = &self.census.connections;
-        let unknown = connections.incomplete();
-        let unknown =
-            unknown.map(|why| Finding::blocker(Code::ConnectionsUnknown, self.object(), why));
-        let connected = connections.proxies.iter().filter(|proxy| {
+        let connected = self.census.connections.proxies.iter().filter(|proxy| {
             let home = self.census.cluster.namespace(&proxy.namespace);
             !home.is_some_and(|(_, namespace)| {
                 let mut pods = namespace.pods.values().filter(|pod| pod.name == proxy.pod);
@@ -354,24 +330,7 @@ impl Judge<'_> {
             let object = format!("Pod/{}/{}", proxy.namespace, proxy.pod);
             Finding::blocker(Code::UsedByProxy, object, "its proxy is connected to the plane")
         });
-        unknown.into_iter().chain(connected).collect()
-    }
-
-    fn rights(&self) -> Vec<Finding> {
-        let forbidden = self.census.forbidden.iter();
-        forbidden
-            .map(|(target, why)| Finding::blocker(Code::DeletionForbidden, target.object(), why))
-            .collect()
-    }
-
-    fn cordon(&self) -> Option<Finding> {
-        let Some(Cordon::Missing(why)) = &self.census.cordon else {
-            return None;
-        };
-        let what =
-            format!("somebody may begin to use the plane while it is being proved unused: {why}");
-        let blocker = Finding::blocker(Code::CordonMissing, self.object(), what);
-        Some(Finding { blocks: false, ..blocker })
+        connected.collect()
     }
 }
 

@@ -1,158 +1,22 @@
 //! Who uses a plane that is to be retired.
 
+use super::census::{
+    NEW, OLD, hook, injector, namespace, now, plane, pod, subject, target, terms, unused,
+};
 use super::world::{default_injectors, key, wish};
-use jiff::Timestamp;
-use revshift_core::cluster::{Change, Cluster, Istiod, Kind, NamespaceMeta, Object};
+use revshift_core::cluster::{Change, Istiod, Kind, Object};
 use revshift_core::connection::{Connections, Proxy, Stand};
-use revshift_core::injection::Injector;
-use revshift_core::label::{Labels, Operator, Requirement, Selector};
-use revshift_core::plane::{Plane, Revision, Source};
-use revshift_core::pod::{Injected, InjectionWish, Make, Owner, Pod};
+use revshift_core::plane::{Revision, Source};
+use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
 use revshift_core::retirement::census::{
-    Census, Cni, Cordon, Gateway, Machine, OperatorTraces, Template,
+    Caller, Census, Cni, Cordon, Gateway, Keeper, Machine, Template,
 };
-use revshift_core::retirement::{Allowance, Subject, Target, Terms, judge};
-use std::sync::Arc;
-use std::time::Duration;
-
-const OLD: &str = "cp-v113x.istio-system";
-const NEW: &str = "cp-v115x.istio-system";
-
-pub(crate) fn now() -> Timestamp {
-    "2026-07-01T12:00:00Z".parse().unwrap()
-}
-
-fn plane(name: &str, mode: &str, available: bool) -> Plane {
-    Plane {
-        revision: Revision::of_calisti(name, "istio-system"),
-        source: Source::Calisti,
-        name: name.to_owned(),
-        namespace: "istio-system".to_owned(),
-        version: "1.13.5".to_owned(),
-        mode: mode.to_owned(),
-        network: String::new(),
-        status: if available { "Available" } else { "Reconciling" }.to_owned(),
-        available,
-        mesh_expansion: None,
-        gateway_addresses: Vec::new(),
-        error: String::new(),
-        created: None,
-    }
-}
-
-pub(crate) fn subject() -> Subject {
-    Subject {
-        revision: Revision(OLD.to_owned()),
-        source: Source::Calisti,
-        name: "cp-v113x".to_owned(),
-        namespace: "istio-system".to_owned(),
-        uid: "u-plane".to_owned(),
-    }
-}
-
-fn target() -> Target {
-    Target {
-        api: "servicemesh.cisco.com/v1alpha1".to_owned(),
-        kind: "IstioControlPlane".to_owned(),
-        namespace: "istio-system".to_owned(),
-        name: "cp-v113x".to_owned(),
-        uid: "u-plane".to_owned(),
-    }
-}
-
-fn injector(configuration: &str, revision: &str, tag: Option<&str>) -> Injector {
-    let selected = tag.unwrap_or(revision).to_owned();
-    let requirement = |key: &str, operator| Requirement { key: key.to_owned(), operator };
-    Injector {
-        configuration: configuration.to_owned(),
-        webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
-        revision: Revision(revision.to_owned()),
-        tag: tag.map(str::to_owned),
-        namespace: "istio-system".to_owned(),
-        namespace_selector: Selector {
-            requirements: vec![
-                requirement("istio.io/rev", Operator::In(vec![selected])),
-                requirement("istio-injection", Operator::DoesNotExist),
-            ],
-        },
-        object_selector: Selector::default(),
-        trusted: true,
-    }
-}
-
-fn hook(cluster: &mut Cluster, injector: Injector) {
-    let key = key("", &injector.configuration);
-    cluster.apply(Change::Set(Kind::Injector, key, Object::Injectors(vec![injector])));
-}
-
-pub(crate) fn namespace(cluster: &mut Cluster, name: &str, labels: &[(&str, &str)]) {
-    let labels: Labels =
-        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let meta = NamespaceMeta {
-        uid: format!("u-{name}"),
-        resource_version: "1".to_owned(),
-        labels,
-        lock: None,
-        terminating: false,
-        order: 0,
-        skip: false,
-        label_manager: None,
-        label_owner: None,
-    };
-    cluster.apply(Change::Set(Kind::Namespace, key("", name), Object::Namespace(meta)));
-}
-
-fn pod(cluster: &mut Cluster, namespace: &str, name: &str, injected: Injected, job: bool) {
-    let owner = job.then(|| Owner {
-        group: "batch".to_owned(),
-        kind: "Job".to_owned(),
-        name: "once".to_owned(),
-        template_hash: None,
-    });
-    let make = Make { owner, injected, wish: InjectionWish::default(), restart: None };
-    let pod = Pod {
-        name: name.to_owned(),
-        uid: format!("u-{name}"),
-        make: Arc::new(make),
-        terminating: false,
-    };
-    cluster.apply(Change::Set(Kind::Pod, key(namespace, name), Object::Pod(Box::new(pod))));
-}
-
-/// A census of a plane that nothing uses.
-pub(crate) fn unused() -> Census {
-    let mut cluster = Cluster::default();
-    for (name, mode) in [("cp-v113x", "ACTIVE"), ("cp-v115x", "ACTIVE")] {
-        let plane = Object::Plane(Box::new(plane(name, mode, true)));
-        let kind = Kind::Plane(Source::Calisti);
-        cluster.apply(Change::Set(kind, key("istio-system", name), plane));
-    }
-    hook(&mut cluster, injector("old", OLD, None));
-    hook(&mut cluster, injector("new", NEW, None));
-    namespace(&mut cluster, "shop", &[("istio.io/rev", NEW)]);
-    pod(&mut cluster, "shop", "web-1", Injected::By(Revision(NEW.to_owned())), false);
-    Census {
-        plane: Some(subject()),
-        cluster,
-        connections: Connections::default(),
-        operator: OperatorTraces {
-            deployments: vec![("smm/istio-operator-v113x".to_owned(), true)],
-            ..OperatorTraces::default()
-        },
-        targets: vec![target()],
-        cordon: Some(Cordon::Active),
-        ..Census::default()
-    }
-}
+use revshift_core::retirement::{Allowance, Terms, judge};
 
 fn blockers(census: &Census, terms: &Terms) -> Vec<(Code, String)> {
     let found = judge(census, &subject(), terms, now());
     found.into_iter().filter(|it| it.blocks).map(|it| (it.code, it.object)).collect()
-}
-
-pub(crate) fn terms() -> Terms {
-    Terms { rollback_window: Duration::from_hours(24), allowed: Vec::new() }
 }
 
 #[test]
@@ -164,7 +28,7 @@ fn nothing_is_found_of_a_plane_that_nothing_uses() {
 #[allow(clippy::too_many_lines, reason = "a table of everything that may use a plane")]
 fn every_user_blocks_by_its_name() {
     type Case = (&'static str, fn(&mut Census), Code, &'static str);
-    let cases: [Case; 23] = [
+    let cases: [Case; 26] = [
         (
             "a namespace's label",
             |it| namespace(&mut it.cluster, "a", &[("istio.io/rev", OLD)]),
@@ -320,6 +184,28 @@ fn every_user_blocks_by_its_name() {
             "ControlPlane/cp-v113x.istio-system",
         ),
         (
+            "a GitOps controller",
+            |it| it.keeper = Some(Keeper::GitOps("Argo CD".to_owned())),
+            Code::PlaneKept,
+            "ControlPlane/cp-v113x.istio-system",
+        ),
+        (
+            "a webhook of somebody's",
+            |it| {
+                let (configuration, service) = ("MutatingWebhookConfiguration/mine", "a/istiod");
+                let (configuration, service) = (configuration.to_owned(), service.to_owned());
+                it.callers.push(Caller { configuration, service });
+            },
+            Code::UsedByWebhook,
+            "MutatingWebhookConfiguration/mine",
+        ),
+        (
+            "no other plane that answers",
+            |it| it.unanswered = [Revision(NEW.to_owned())].into(),
+            Code::PlaneLast,
+            "ControlPlane/cp-v113x.istio-system",
+        ),
+        (
             "no other plane",
             |it| {
                 let gone = key("istio-system", "cp-v115x");
@@ -381,7 +267,8 @@ fn cni(name: &str, revision: Option<&str>) -> Cni {
 #[test]
 fn what_only_looks_like_a_user_does_not_block() {
     type Case = (&'static str, fn(&mut Census));
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
+        ("a release of Helm's", |it| it.keeper = Some(Keeper::Helm("istiod".to_owned()))),
         ("a gateway of another plane", |it| it.gateways.push(gateway("Gateway", Some(NEW)))),
         ("a gateway where its namespace says so", |it| it.gateways.push(gateway("Gateway", None))),
         ("a template of another plane", |it| it.templates.push(template("Job", NEW))),

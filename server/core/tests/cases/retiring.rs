@@ -1,19 +1,19 @@
 //! How a retirement goes on, whoever leads and whatever fails.
 
-use super::retirement::{namespace, now, subject, terms, unused};
+use super::census::{NEW, OLD, hook, injector, namespace, now, subject, terms, unused};
 use super::world::key;
 use jiff::Timestamp;
 use revshift_core::cluster::{Change, Kind};
+use revshift_core::label::{Operator, Requirement};
 use revshift_core::migration::Approval;
+use revshift_core::plane::Source;
 use revshift_core::problem::Code;
 use revshift_core::retirement::census::{Census, Cordon};
 use revshift_core::retirement::{
     Call, DeleteRefusal, Look, Memory, Present, Record, Resume, Retirement, RetirementSpec,
-    RetirementState, Sight, Step, Subject, step,
+    RetirementState, Sight, Step, Subject, Target, step,
 };
 use std::time::Duration;
-
-const OLD: &str = "cp-v113x.istio-system";
 
 fn retirement() -> Retirement {
     Retirement {
@@ -46,6 +46,8 @@ struct World {
     webhooks: Vec<String>,
     /// Node agents of the CNI that are not ready.
     unready: Vec<String>,
+    /// What somebody has made anew.
+    anew: Vec<String>,
     /// When each deletion was asked for.
     deletions: Vec<Duration>,
     censuses: usize,
@@ -64,6 +66,7 @@ impl World {
             refuses: false,
             webhooks: Vec::new(),
             unready: Vec::new(),
+            anew: Vec::new(),
             deletions: Vec::new(),
             censuses: 0,
         }
@@ -90,6 +93,7 @@ impl World {
         {
             self.plane = None;
             self.census.plane = None;
+            self.census.targets.clear();
         }
         let wall = self.wall();
         match step(&self.retirement, &self.memory, self.epoch, self.elapsed, wall) {
@@ -118,6 +122,7 @@ impl World {
                     present: present.collect(),
                     webhooks: self.webhooks.clone(),
                     unready: self.unready.clone(),
+                    anew: self.anew.clone(),
                     ..Look::default()
                 };
                 self.memory.look = Some(look);
@@ -301,4 +306,108 @@ fn a_plane_that_was_made_anew_is_left_alone() {
     world.run_until(|it| matches!(it.state(), RetirementState::Blocked(_)));
     assert_eq!(world.retirement.record.findings[0].code, Code::PlaneReplaced);
     assert!(world.deletions.is_empty());
+}
+
+#[test]
+fn one_that_is_made_anew_after_its_deletion_is_told_at_once() {
+    let mut world = World::new();
+    world.run_until(|it| it.state() == RetirementState::Verifying);
+    world.anew = vec!["IstioControlPlane/istio-system/cp-v113x".to_owned()];
+    let since = world.elapsed;
+    world.run_until(|it| it.state() == RetirementState::Blocked(Resume::Verifying));
+    assert!(world.elapsed < since + Duration::from_mins(1), "it waits for what does not go away");
+    assert_eq!(world.retirement.record.findings[0].code, Code::PlaneReplaced);
+}
+
+#[test]
+fn a_plane_that_somebody_else_has_deleted_is_not_retired_while_it_has_users() {
+    for state in [RetirementState::Checking, RetirementState::Proving] {
+        let mut world = World::new();
+        world.run_until(|it| it.state() == state);
+        world.census.plane = None;
+        world.census.targets.clear();
+        namespace(&mut world.census.cluster, "left", &[("istio.io/rev", OLD)]);
+        world.run_until(|it| it.state() == RetirementState::Blocked(Resume::Checking));
+        assert_eq!(world.retirement.record.findings[0].object, "Namespace/left");
+        world.census.cluster.apply(Change::Gone(Kind::Namespace, key("", "left")));
+        world.run_until(|it| it.state().is_final());
+        assert_eq!((world.state(), world.deletions.len()), (RetirementState::Retired, 0));
+    }
+}
+
+#[test]
+fn of_a_plane_that_is_gone_nobody_is_asked() {
+    let mut world = World::new();
+    world.census.plane = None;
+    world.census.targets.clear();
+    world.census.operator.deployments.clear();
+    world.census.connections.missing = vec!["no istiod".to_owned()];
+    world.run_until(|it| it.state().is_final());
+    assert_eq!((world.state(), world.deletions.len()), (RetirementState::Retired, 0));
+}
+
+#[test]
+fn what_is_left_of_a_plane_goes_by_proofs_of_its_own() {
+    let mut world = World::new();
+    world.retirement.spec.plane.source = Source::Istio;
+    world.census.plane = None;
+    world.run_until(|it| it.state().is_final());
+    assert_eq!((world.state(), world.deletions.len()), (RetirementState::Retired, 1));
+    assert_eq!(world.retirement.record.proofs.len(), 2);
+}
+
+#[test]
+fn what_is_gone_already_is_no_licence_to_delete_the_rest() {
+    let gone_and_left = || {
+        let mut world = World::new();
+        world.run_until(|it| it.state() == RetirementState::Deleting);
+        let first = world.retirement.record.targets[0].clone();
+        let (kind, uid) = ("Service".to_owned(), "u-service".to_owned());
+        world.retirement.record.targets.push(Target { kind, uid, ..first });
+        let there =
+            Present { resource_version: "7".to_owned(), deleting: None, finalizers: Vec::new() };
+        let present = vec![None, Some(there)];
+        world.memory.look = Some(Look { at: world.elapsed, present, ..Look::default() });
+        world
+    };
+    let next = |world: &World| {
+        step(&world.retirement, &world.memory, world.epoch, world.elapsed, world.wall())
+    };
+    let world = gone_and_left();
+    assert!(
+        matches!(next(&world), Step::Call(Call::Delete(target, _)) if target.kind == "Service")
+    );
+    // Whoever has not proved it himself proves it now.
+    let mut world = gone_and_left();
+    world.memory.proved = None;
+    let Step::Commit(record) = next(&world) else { panic!("{:?}", next(&world)) };
+    assert_eq!(record.state, RetirementState::Checking);
+    // Somebody makes the plane anew while it is being deleted.
+    let mut world = gone_and_left();
+    let look = world.memory.look.as_mut().unwrap();
+    look.anew.push("Deployment/istio-system/istiod".to_owned());
+    let Step::Commit(record) = next(&world) else { panic!("{:?}", next(&world)) };
+    assert_eq!(record.state, RetirementState::Checking);
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_not_kept_from_others() {
+    let mut world = World::new();
+    hook(&mut world.census.cluster, injector("tag", NEW, Some(OLD)));
+    namespace(&mut world.census.cluster, "other", &[("istio.io/rev", OLD)]);
+    world.census.operator.namespaces = Some(["other".to_owned()].into());
+    world.census.cordon = Some(Cordon::Missing("let in".to_owned()));
+    // Two webhooks would inject there.
+    world.run_until(|it| matches!(it.state(), RetirementState::Blocked(_)));
+    assert_eq!(world.retirement.record.findings[0].object, "Namespace/other");
+    let mut deactivated = injector("old", OLD, None);
+    let never = Requirement { key: "never".to_owned(), operator: Operator::Exists };
+    deactivated.namespace_selector.requirements.push(never);
+    hook(&mut world.census.cluster, deactivated);
+    world.run_until(|it| {
+        assert!(!it.retirement.record.cordoned, "{:?}", it.state());
+        it.state().is_final()
+    });
+    assert_eq!(world.state(), RetirementState::Retired);
+    assert!(world.retirement.record.findings.is_empty());
 }

@@ -184,9 +184,9 @@ fn tell(
             Call::Census => {
                 let begun = clock.elapsed();
                 let cordon = retirement.record.state == RetirementState::Proving;
-                let connections = proxies.connections(&plane.revision).await;
-                let question = Question::about(plane, (*connections).clone(), cordon);
-                let census = counter.census(&question).await;
+                let mut census = counter.census(&Question::about(plane, cordon)).await;
+                // Last, as nothing keeps a proxy from connecting.
+                census.connections = (*proxies.connections(&plane.revision).await).clone();
                 let (ended, at) = (clock.elapsed(), clock.now());
                 Told::Census(Sight::of(&census, &retirement, begun, ended, at))
             }

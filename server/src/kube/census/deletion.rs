@@ -23,7 +23,7 @@ use tracing::{info, warn};
 const COMPONENT: &str = "operator.istio.io/component";
 
 /// Kinds of a plane that no operator runs, in the order in which they go: API, kind, plural.
-const KINDS: [(&str, &str, &str); 12] = [
+const KINDS: [(&str, &str, &str); 15] = [
     (
         "admissionregistration.k8s.io/v1",
         "MutatingWebhookConfiguration",
@@ -44,6 +44,36 @@ const KINDS: [(&str, &str, &str); 12] = [
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"),
     ("v1", "ServiceAccount", "serviceaccounts"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybindings",
+    ),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
+];
+
+/// What Istio's charts leave without the label of the revision: kind, and its name by the revision (with a
+/// dash before it, or empty for the revision `default`) and the namespace.
+const NAMED: [(&str, &str); 11] = [
+    ("ClusterRole", "istiod-clusterrole{rev}-{home}"),
+    ("ClusterRole", "istiod-gateway-controller{rev}-{home}"),
+    ("ClusterRole", "istio-reader-clusterrole{rev}-{home}"),
+    ("ClusterRoleBinding", "istiod-clusterrole{rev}-{home}"),
+    ("ClusterRoleBinding", "istiod-gateway-controller{rev}-{home}"),
+    ("ClusterRoleBinding", "istio-reader-clusterrole{rev}-{home}"),
+    ("Role", "istiod{rev}"),
+    ("RoleBinding", "istiod{rev}"),
+    ("ServiceAccount", "istiod{rev}"),
+    ("ValidatingAdmissionPolicy", "stable-channel-policy{rev}-{home}.istio.io"),
+    ("ValidatingAdmissionPolicyBinding", "stable-channel-policy-binding{rev}-{home}.istio.io"),
+];
+
+/// By which labels Istio's charts mark what belongs to istiod.
+const MARKS: [(&str, &[&str]); 3] = [
+    (COMPONENT, &["Pilot"]),
+    ("app", &["istiod", "sidecar-injector", "istio-reader"]),
+    ("app.kubernetes.io/name", &["istiod"]),
 ];
 
 /// Resources by which operators run planes.
@@ -61,38 +91,40 @@ pub(super) struct Dismantling<'a> {
 impl Dismantling<'_> {
     /// What is to be deleted, in order.
     pub(super) async fn targets(&self, reader: &mut Reader<'_>, census: &mut Census) {
-        let Some(plane) = &census.plane else {
-            return;
-        };
-        let operated = match plane.source {
-            Source::Calisti => Some((OPERATED[0], plane.namespace.clone())),
-            Source::Sail => Some((OPERATED[1], String::new())),
-            Source::Istio => None,
-        };
-        if let Some(((api, kind, _), namespace)) = operated {
-            let (name, uid) = (plane.name.clone(), plane.uid.clone());
-            let (api, kind) = (api.to_owned(), kind.to_owned());
-            census.targets = vec![Target { api, kind, namespace, name, uid }];
+        if self.question.source != Source::Istio {
+            census.targets = census.plane.iter().map(heart).collect();
             return;
         }
+        let revision = self.question.revision.as_str();
+        let labelled = ListParams::default().labels(&format!("{}={revision}", label::REVISION));
         for (api, kind, plural) in KINDS {
-            let params = ListParams::default().labels(&self.selector());
-            for found in reader.selected(&resource(api, kind, plural), params).await {
-                if is_of_istiod(&found, &self.question.namespace) {
-                    census.targets.push(Target {
-                        api: api.to_owned(),
-                        kind: kind.to_owned(),
-                        namespace: found.namespace().unwrap_or_default(),
-                        name: found.name_any(),
-                        uid: found.uid().unwrap_or_default(),
-                    });
-                }
+            let resource = resource(api, kind, plural);
+            let mut found = reader.selected(&resource, labelled.clone()).await;
+            for name in self.names(kind) {
+                let named = ListParams::default().fields(&format!("metadata.name={name}"));
+                let named = reader.selected(&resource, named).await.into_iter();
+                found.extend(named.filter(|it| !it.labels().contains_key(label::REVISION)));
             }
+            found.retain(|it| is_of_istiod(it, &self.question.namespace));
+            census.targets.extend(found.iter().map(|it| Target {
+                api: api.to_owned(),
+                kind: kind.to_owned(),
+                namespace: it.namespace().unwrap_or_default(),
+                name: it.name_any(),
+                uid: it.uid().unwrap_or_default(),
+            }));
         }
     }
 
-    fn selector(&self) -> String {
-        format!("{}={}", label::REVISION, self.question.revision)
+    /// The names of the charts for this plane.
+    fn names(&self, kind: &str) -> impl Iterator<Item = String> {
+        let Question { revision, namespace, .. } = self.question;
+        let revision = match revision.as_str() {
+            "default" => String::new(),
+            other => format!("-{other}"),
+        };
+        let named = NAMED.into_iter().filter(move |(of, _)| *of == kind);
+        named.map(move |(_, name)| name.replace("{rev}", &revision).replace("{home}", namespace))
     }
 
     /// Tries each deletion without doing it.
@@ -117,11 +149,25 @@ pub(super) async fn look(
     elapsed: Duration,
 ) -> Look {
     let mut look = Look { at: elapsed, ..Look::default() };
+    let heart = heart(plane);
+    if !targets.contains(&heart) {
+        match api(client, &heart).get_metadata_opt(&heart.name).await {
+            Ok(found) if found.as_ref().is_some_and(|it| is_another(it, &heart)) => {
+                look.anew.push(heart.object());
+            }
+            Ok(_) => {}
+            Err(Error::Api(status)) if status.code == 404 => {}
+            Err(error) => look.unread.push((heart.object(), error.to_string())),
+        }
+    }
     for target in targets {
         let found = api(client, target).get_metadata_opt(&target.name).await;
         match found {
             Ok(found) => {
-                let mine = found.filter(|it| it.uid().as_deref() == Some(target.uid.as_str()));
+                if found.as_ref().is_some_and(|it| is_another(it, target)) {
+                    look.anew.push(target.object());
+                }
+                let mine = found.filter(|it| !is_another(it, target));
                 look.present.push(mine.map(|it| Present {
                     resource_version: it.resource_version().unwrap_or_default(),
                     deleting: it.metadata.deletion_timestamp.as_ref().map(|time| time.0),
@@ -201,13 +247,29 @@ fn resource(api: &str, kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
+/// The resource that stands for a plane.
+fn heart(plane: &Subject) -> Target {
+    let (api, kind, namespace) = match plane.source {
+        Source::Calisti => (OPERATED[0].0, OPERATED[0].1, plane.namespace.clone()),
+        Source::Sail => (OPERATED[1].0, OPERATED[1].1, String::new()),
+        Source::Istio => ("apps/v1", "Deployment", plane.namespace.clone()),
+    };
+    let (api, kind) = (api.to_owned(), kind.to_owned());
+    Target { api, kind, namespace, name: plane.name.clone(), uid: plane.uid.clone() }
+}
+
+fn is_another(found: &PartialObjectMeta<DynamicObject>, target: &Target) -> bool {
+    found.uid().as_deref() != Some(target.uid.as_str())
+}
+
 /// Whether an object that carries the revision is istiod's own: in its namespace, and marked as such by
 /// Istio's charts. What carries it otherwise is somebody else's.
 fn is_of_istiod(object: &DynamicObject, home: &str) -> bool {
     let labels = object.labels();
     let at_home = object.namespace().is_none_or(|namespace| namespace == home);
-    let component = labels.get(COMPONENT).is_some_and(|component| component == "Pilot");
-    let app =
-        labels.get("app").is_some_and(|app| ["istiod", "sidecar-injector"].contains(&app.as_str()));
-    at_home && (component || app) && !labels.contains_key(label::TAG)
+    let mut marks = MARKS.iter();
+    let marked = marks.any(|(key, values)| {
+        labels.get(*key).is_some_and(|value| values.contains(&value.as_str()))
+    });
+    at_home && marked && !labels.contains_key(label::TAG)
 }

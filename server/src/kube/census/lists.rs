@@ -4,12 +4,11 @@ use super::reader::Reader;
 use super::{Question, stored, subject};
 use crate::kube::cni::is_agent;
 use crate::kube::crd::Retirement;
+use crate::kube::external;
+use crate::kube::gateway_class::Classes;
 use crate::kube::retirements::has_ended;
 use crate::kube::{observe, record, store};
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
-};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodTemplateSpec, ReplicationController};
@@ -25,12 +24,10 @@ use revshift_core::retirement::census::{Census, Cni, Gateway, Machine, Template}
 use revshift_core::workload::{WorkloadKey, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The validator that is Istio's for all configuration that names no revision.
-const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
 /// The gateway that each plane of Calisti has of its own.
 const EXPANSION_GATEWAY: &str = "istio-meshexpansion-gateway";
 
-/// Namespaces, workloads, pods and webhooks.
+/// Namespaces, workloads and pods.
 pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
     let namespaces: Vec<Namespace> = reader.list(ListParams::default()).await;
     census.cluster.apply(listed(Kind::Namespace, &namespaces, observe::namespace));
@@ -58,14 +55,8 @@ pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, questi
     }
     census.cluster.apply(listed(kind(WorkloadKind::Rollout), &rollouts, observe::rollout));
     bare(reader, census).await;
-    let hooks: Vec<MutatingWebhookConfiguration> = reader.list(ListParams::default()).await;
-    census.cluster.apply(listed(Kind::Injector, &hooks, observe::injectors));
-    let validators: Vec<PartialObjectMeta<ValidatingWebhookConfiguration>> =
-        metadata(reader, ListParams::default()).await;
-    let default = validators.iter().find(|it| it.name_any() == DEFAULT_VALIDATOR);
-    census.validator = default.and_then(|it| it.labels().get(label::REVISION).cloned());
     let unfinished = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
-    let pods: Vec<PartialObjectMeta<Pod>> = metadata(reader, unfinished).await;
+    let pods: Vec<PartialObjectMeta<Pod>> = reader.list(unfinished).await;
     census.cluster.apply(Change::ListingPods);
     for pod in &pods {
         census.cluster.apply(Change::Set(Kind::Pod, observe::key(pod), observe::pod(pod)));
@@ -104,9 +95,16 @@ async fn bare(reader: &mut Reader<'_>, census: &mut Census) {
 
 /// Gateways and machines, by their own resources.
 pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
+    let classes = match Classes::read(reader.client).await {
+        Ok(classes) => classes,
+        Err(error) => {
+            reader.missed::<()>("gatewayclasses.gateway.networking.k8s.io", &error);
+            Classes::default()
+        }
+    };
     for one in reader.in_any_version("gateway.networking.k8s.io", "Gateway").await {
         let class = one.data["spec"]["gatewayClassName"].as_str().unwrap_or_default();
-        if class.starts_with("istio") {
+        if classes.is_istios(class) {
             let revision = one.labels().get(label::REVISION).cloned();
             census.gateways.push(gateway("Gateway", &one, revision));
         }
@@ -223,6 +221,7 @@ fn deployment(census: &mut Census, question: &Question, object: &Deployment) {
         if app == Some("istiod") && question.source == Source::Istio {
             census.deleting = object.metadata.deletion_timestamp.is_some();
             census.plane = Some(subject(question, object.uid().unwrap_or_default()));
+            census.keeper = external::keeper(object.meta());
         }
         return;
     }
@@ -321,14 +320,6 @@ fn listed<K: Resource>(kind: Kind, objects: &[K], convert: fn(&K) -> Object) -> 
     let listed: Vec<(Key, Object)> =
         objects.iter().map(|it| (observe::key(it), convert(it))).collect();
     Change::Listed(kind, listed)
-}
-
-/// Metadata of all objects of a kind that every cluster has.
-async fn metadata<K>(reader: &mut Reader<'_>, params: ListParams) -> Vec<PartialObjectMeta<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    reader.list::<PartialObjectMeta<K>>(params).await
 }
 
 fn kind(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {

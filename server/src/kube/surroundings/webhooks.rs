@@ -1,13 +1,12 @@
 //! Webhook configurations of planes: whom they call, by which certificate, and whether somebody is there.
 
 use super::{Reading, pages};
+use crate::kube::answering::ready_endpoints;
 use crate::webhook;
 use bytes::Bytes;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use revshift_core::check::surroundings::{Purpose, Webhook};
@@ -90,42 +89,18 @@ async fn endpoints(reading: &mut Reading<'_>, found: &mut [Webhook]) {
     let services: BTreeSet<String> = found.iter().filter_map(|it| it.service.clone()).collect();
     for service in services {
         let Some((home, name)) = service.split_once('/') else { continue };
-        let Some(ready) = ready(reading, home, name).await else { continue };
+        let ready = match ready_endpoints(reading.client, home, name).await {
+            Ok(Some(ready)) => u32::try_from(ready).unwrap_or(u32::MAX),
+            Ok(None) => continue,
+            Err(error) => {
+                reading.noted::<()>("endpoints of istiods", Err(error));
+                continue;
+            }
+        };
         for webhook in found.iter_mut().filter(|it| it.service.as_ref() == Some(&service)) {
             webhook.endpoints = Some(ready);
         }
     }
-}
-
-async fn ready(reading: &mut Reading<'_>, home: &str, name: &str) -> Option<u32> {
-    let (mut count, mut stands_in) = (0, false);
-    let slices = Api::<EndpointSlice>::namespaced(reading.client.clone(), home);
-    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
-    let read = pages(&slices, params, |slice: EndpointSlice| {
-        count += slice.endpoints.iter().filter(|it| is_ready(it)).count();
-    });
-    let read = read.await;
-    if !reading.noted("endpoints of istiods", read) {
-        return None;
-    }
-    if count == 0 {
-        let services = Api::<Service>::namespaced(reading.client.clone(), home);
-        let params = ListParams::default().fields(&format!("metadata.name={name}"));
-        let read = pages(&services, params, |service: Service| {
-            let kind = service.spec.and_then(|spec| spec.type_);
-            stands_in |= kind.as_deref() == Some("ExternalName");
-        });
-        let read = read.await;
-        if !reading.noted("Services of istiods", read) || stands_in {
-            return None;
-        }
-    }
-    u32::try_from(count).ok()
-}
-
-/// An endpoint whose readiness nobody tells counts as ready.
-fn is_ready(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> bool {
-    endpoint.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true)
 }
 
 fn webhook(revision: &Revision, one: &One<'_>) -> Webhook {
