@@ -24,7 +24,7 @@ pub(crate) fn plan(plan: &proto::PlanRetirementResponse, color: bool) -> String 
         }
     }
     for finding in others {
-        let _ = writeln!(text, "{}", note(finding));
+        let _ = writeln!(text, "{}", note(finding).join("\n"));
     }
     if !plan.targets.is_empty() {
         text.push_str("\nto be deleted, in this order:\n");
@@ -58,14 +58,7 @@ pub(crate) fn line(retirement: &proto::Retirement) -> String {
 
 /// What was found, one line each, with what to do.
 pub(crate) fn findings(retirement: &proto::Retirement) -> Vec<String> {
-    let mut lines = Vec::new();
-    for finding in &retirement.findings {
-        lines.push(note(finding));
-        if finding.blocks && !finding.remedy.is_empty() {
-            lines.push(format!("  remedy: {}", style::one_line(&finding.remedy)));
-        }
-    }
-    lines
+    retirement.findings.iter().flat_map(note).collect()
 }
 
 /// The name of a state, and how it is shown.
@@ -93,7 +86,8 @@ fn table(findings: &[&proto::RetirementFinding], color: bool) -> String {
     table.render(true, color)
 }
 
-fn note(finding: &proto::RetirementFinding) -> String {
+/// What was found, and what to do unless somebody has allowed it.
+fn note(finding: &proto::RetirementFinding) -> Vec<String> {
     let (code, object) = (&finding.code, &finding.object);
     let message = style::one_line(&finding.message);
     let kind = if finding.blocks { "blocked by" } else { "note" };
@@ -101,5 +95,9 @@ fn note(finding: &proto::RetirementFinding) -> String {
         "" => String::new(),
         reason => format!("; allowed: {}", style::one_line(reason)),
     };
-    format!("{kind} {code} {object}: {message}{allowed}")
+    let mut lines = vec![format!("{kind} {code} {object}: {message}{allowed}")];
+    if allowed.is_empty() && !finding.remedy.is_empty() {
+        lines.push(format!("  remedy: {}", style::one_line(&finding.remedy)));
+    }
+    lines
 }

@@ -240,6 +240,16 @@ pub(crate) fn built_in() -> BTreeMap<String, Arc<Kind>> {
             true,
             false,
         ),
+        (
+            "networking.k8s.io",
+            "v1",
+            "NetworkPolicy",
+            "networkpolicies",
+            "netpol",
+            Namespaced,
+            false,
+            true,
+        ),
         ("rbac.authorization.k8s.io", "v1", "Role", "roles", "", Namespaced, false, false),
         (
             "rbac.authorization.k8s.io",

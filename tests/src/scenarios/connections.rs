@@ -45,6 +45,12 @@ pub(crate) async fn a_namespace_counts_as_moved_once_it_is_connected(bed: &dyn B
         application(bed, name).await?;
     }
     let session = Session::start(bed).await?;
+    until(bed, "each proxy keeps its plane from being retired", async || {
+        let told = session.run(&["retire", "cp-v113x", "--dry-run"]).await?;
+        ensure!(told.status == 1 && told.stdout.contains("RS6014"), "{}", told.stdout);
+        Ok(())
+    })
+    .await?;
     let namespaces = ["-n", "linked-a", "-n", "linked-b"];
     let plan = session.done(&[&MOVE[..], &namespaces, &["--dry-run"]].concat()).await?;
     ensure!(plan.contains("verification: every pod is connected to the target"), "{plan}");

@@ -51,9 +51,29 @@ fn gateways_are_told_by_what_decides_on_them() {
             let definition =
                 fixtures::definition(group, version, "Gateway", "gateways", "Namespaced", &[]);
             bed.sandbox.apply(definition);
+            let definition = fixtures::definition(
+                group,
+                version,
+                "GatewayClass",
+                "gatewayclasses",
+                "Cluster",
+                &[],
+            );
+            bed.sandbox.apply(definition);
+            for (name, controller) in
+                [("edge", "istio.io/gateway-controller"), ("nginx", "example.org/nginx")]
+            {
+                bed.sandbox.apply(json!({
+                    "apiVersion": format!("{group}/{version}"),
+                    "kind": "GatewayClass",
+                    "metadata": { "name": name },
+                    "spec": { "controllerName": controller },
+                }));
+            }
             applications(&bed, &["shop"]).await;
             for (name, class, labels) in [
                 ("in", "istio", json!({})),
+                ("by-controller", "edge", json!({})),
                 ("own", "istio", json!({ "istio.io/rev": OLD })),
                 ("nginx", "nginx", json!({})),
             ] {
@@ -67,6 +87,7 @@ fn gateways_are_told_by_what_decides_on_them() {
             let server = serving(&bed).await;
             let found = found(&bed, &server, NEW).await;
             assert!(has(&found, "RS1402 Gateway/shop/in"), "{version}: {found:?}");
+            assert!(has(&found, "RS1402 Gateway/shop/by-controller"), "{version}: {found:?}");
             assert!(has(&found, "RS1403 Gateway/shop/own"), "{version}: {found:?}");
             assert!(!found.iter().any(|it| it.ends_with("nginx")), "{version}: {found:?}");
         });

@@ -12,21 +12,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
-const ALLOW: &str = "RS6015=no istiod can be asked";
-const PLANE: &str =
+pub(super) const ALLOW: &str = "RS6015=no istiod can be asked";
+pub(super) const PLANE: &str =
     "/apis/servicemesh.cisco.com/v1alpha1/namespaces/istio-system/istiocontrolplanes/cp-v113x";
 const RETIREMENTS: &str = "/apis/revshift.dev/v1alpha1/retirements";
 
 /// Webhooks of the old plane.
-const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
+pub(super) const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
     istio-sidecar-injector-cp-v113x-istio-system";
 
-const VALIDATOR: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/\
+pub(super) const VALIDATOR: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/\
     istio-validator-cp-v113x-istio-system-istio-system";
 
 /// The Deployment of an operator, which is available after a while. What it keeps for the old plane goes
 /// with the plane.
-async fn operator(bed: &SimulatedBed, name: &str) {
+pub(super) async fn operator(bed: &SimulatedBed, name: &str) {
     let sandbox = bed.sandbox.clone();
     tokio::spawn(async move {
         while sandbox.object(PLANE).is_some() {
@@ -41,7 +41,11 @@ async fn operator(bed: &SimulatedBed, name: &str) {
 }
 
 /// What a dry run finds: the codes and objects that block, in the order of their codes.
-async fn blockers(bed: &SimulatedBed, server: &SimulatedReplica, plane: &str) -> Vec<String> {
+pub(super) async fn blockers(
+    bed: &SimulatedBed,
+    server: &SimulatedReplica,
+    plane: &str,
+) -> Vec<String> {
     let address = server.address();
     let args = ["--server", &address, "retire", plane, "--dry-run", "-o", "json", "--allow", ALLOW];
     let output = bed.revshift(args.map(str::to_owned).to_vec()).await.unwrap();
@@ -155,7 +159,13 @@ fn every_user_is_found_and_named() {
             },
             "spec": {
                 "selector": { "matchLabels": { "app": "cni" } },
-                "template": { "metadata": { "labels": { "app": "cni" } }, "spec": { "containers": [] } },
+                "template": {
+                    "metadata": { "labels": { "app": "cni" } },
+                    "spec": {
+                        "containers": [],
+                        "volumes": [{ "name": "bin", "hostPath": { "path": "/opt/cni/bin" } }],
+                    },
+                },
             },
         }));
         let record = json!({ "revision": OLD }).to_string();

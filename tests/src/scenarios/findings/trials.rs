@@ -99,5 +99,8 @@ fn plugin() -> Value {
     let labels = &mut set["spec"]["template"]["metadata"]["labels"];
     labels["sidecar.istio.io/inject"] = json!("false");
     labels[crate::cluster::FAILS] = json!("never-ready");
+    // By what an agent has of its node it is told from what only has its name.
+    set["spec"]["template"]["spec"]["volumes"] =
+        json!([{ "name": "cni-bin-dir", "hostPath": { "path": "/opt/cni/bin" } }]);
     set
 }
