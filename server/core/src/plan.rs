@@ -9,11 +9,10 @@ use crate::calendar::Window;
 use crate::check::allowance::Allowance;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::gate::{self, Gate};
-use crate::injection::{self, Injection};
-use crate::label::{self, InjectionLabels};
+use crate::injection::Injection;
+use crate::label::{self, InjectionLabels, Labels};
 use crate::migration::{Leftover, Move, OnFailure, Verification};
 use crate::plane::{self, Revision};
-use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::rollout::{self, Goal};
@@ -385,6 +384,19 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether these labels lead to the target.
+    pub(crate) fn leads(&self, labels: &InjectionLabels) -> bool {
+        self.injection(labels).1 == Injection::By(self.target.clone())
+    }
+
+    /// All labels of the namespace with these among them, and what they would make of new pods.
+    fn injection(&self, by: &InjectionLabels) -> (Labels, Injection) {
+        let mut labels = self.meta.labels.clone();
+        rollout_labels(&mut labels, by);
+        let injection = self.cluster.injection_of_labels(&labels);
+        (labels, injection)
+    }
+
     /// Its entry, or what forbids it.
     pub(crate) fn entry(
         &self,
@@ -399,10 +411,7 @@ impl Place<'_> {
                 description: format!("its annotation {} wants it left alone", label::SKIP),
             }]);
         }
-        let mut labels = meta.labels.clone();
-        rollout_labels(&mut labels, &after);
-        let injection =
-            injection::resolve(cluster.injectors(), &labels, &InjectionWish::default(), false);
+        let (labels, injection) = self.injection(&after);
         if injection != Injection::By(target.clone()) {
             let description =
                 format!("with its new label, new pods would be {}", rollout::describe(&injection));

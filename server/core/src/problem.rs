@@ -140,6 +140,8 @@ codes! {
     RollbackNotMoved = "RS1302", "see `revshift status` for the namespaces that it moved";
     /// The namespace was changed after the migration.
     RollbackChanged = "RS1303", "look who changed it, and move it with a migration of its own";
+    /// What a rollback would restore leads elsewhere now.
+    RollbackByRevision = "RS1304", "nothing: it goes back; lead the tag back, and label it anew, if that was wanted";
     /// A tag that the plan rests on leads to another plane than it did.
     TagMoved = "RS1501",
         "lead the tag back to the plane of the plan, then resume; or cancel, and plan again";

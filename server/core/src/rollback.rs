@@ -1,9 +1,10 @@
-//! Rollbacks: the plan that restores exactly the labels that a migration replaced.
+//! Rollbacks: the plan that restores exactly the labels that a migration replaced, unless they lead elsewhere
+//! now: whoever goes back wants the plane, by whatever name.
 
 use crate::cluster::Cluster;
 use crate::label::InjectionLabels;
 use crate::migration::{Migration, Move, OnFailure, Verification};
-use crate::plan::{self, Entry, Place, Plan};
+use crate::plan::{self, Entry, Finding, Place, Plan, Severity};
 use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::tag::{TagPolicy, Tags};
@@ -47,7 +48,7 @@ pub fn rollback(
     }
     let chosen = choose(migration, request)?;
     let target = plan::available(cluster, migration.spec.source.as_str())?;
-    let mut entries = Vec::new();
+    let (mut entries, mut findings) = (Vec::new(), Vec::new());
     let planes = [&migration.spec.source, &migration.spec.target];
     let mut violations: Vec<Violation> =
         planes.into_iter().filter_map(|plane| plan::kept(cluster, plane)).collect();
@@ -58,7 +59,9 @@ pub fn rollback(
                 let allow_downtime = migration.spec.allow_downtime;
                 let place =
                     Place { cluster, name, meta, namespace, target: &target, allow_downtime };
-                match place.entry(m.after.clone(), m.before.clone()) {
+                let (after, found) = restored(&place, m);
+                findings.extend(found);
+                match place.entry(m.after.clone(), after) {
                     Ok(entry) => entries.push(Entry { wave: m.wave, ..entry }),
                     Err(found) => violations.extend(found),
                 }
@@ -92,8 +95,28 @@ pub fn rollback(
         approvals: BTreeSet::new(),
         tags: tags.leading(cluster, &entries),
         entries,
-        findings: Vec::new(),
+        findings,
     })
+}
+
+/// The labels that lead a namespace back: its former ones; where a tag of theirs was led elsewhere, those of
+/// the plane itself, and a word about it.
+fn restored(place: &Place<'_>, m: &Move) -> (InjectionLabels, Option<Finding>) {
+    let direct = InjectionLabels::of_revision(place.target.as_str());
+    if place.leads(&m.before) || m.before == direct || !place.leads(&direct) {
+        return (m.before.clone(), None);
+    }
+    let former = m.before.deciding().unwrap_or_default();
+    let found = Finding {
+        severity: Severity::Warning,
+        code: Code::RollbackByRevision,
+        object: format!("Namespace/{}", m.namespace),
+        message: format!(
+            "its former label {former} does not lead to {0} any more; it gets istio.io/rev={0}",
+            place.target
+        ),
+    };
+    (direct, Some(found))
 }
 
 /// The waves of the migration in reverse, without those that have nothing to roll back.

@@ -91,10 +91,26 @@ pub(crate) async fn a_rule_leaves_tags_out_unless_told(bed: &dyn Bed) -> Result<
         [&MIGRATE[..], &["-l", "team=rule-tags", "--tags=rewrite", "--approve-all"]].concat();
     let shown = session.done(&[&told[..], &["--dry-run"]].concat()).await?;
     ensure!(shown.contains("plan: 2 namespaces ") && !shown.contains("RS1004"), "{shown}");
-    session.done(&[&told[..], &["--yes"]].concat()).await?;
+    let id = session.done(&[&told[..], &["--yes", "--detach"]].concat()).await?;
+    let id = id.trim();
+    session.until_state(id, "SUCCEEDED").await?;
     for name in ["rule-plain", "rule-tagged"] {
         expect_label(&client, name, NEW).await?;
         until_injected(bed, name, NEW, 2).await?;
+    }
+    // What leads elsewhere by now does not stand in the way back.
+    mesh::lead_tag(&client, "rule-stable", NEW).await?;
+    let back = ["rollback", id, "--reason", "the tag has moved on"];
+    until(bed, "it would go back by the name of the plane", async || {
+        let shown = session.done(&[&back[..], &["--dry-run"]].concat()).await?;
+        ensure!(shown.contains("RS1304 Namespace/rule-tagged"), "{shown}");
+        Ok(())
+    })
+    .await?;
+    session.done(&[&back[..], &["--yes"]].concat()).await?;
+    for name in ["rule-plain", "rule-tagged"] {
+        expect_label(&client, name, OLD).await?;
+        until_injected(bed, name, OLD, 2).await?;
     }
     mesh::remove_tag(&client, "rule-stable").await?;
     session.end_with(&["rule-plain", "rule-tagged"]).await

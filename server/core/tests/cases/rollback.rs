@@ -1,6 +1,6 @@
 //! Rollbacks restore what the records say, or are refused.
 
-use super::world::{NEW, OLD, World, calisti, edit_all, labels, migration, with_state};
+use super::world::{NEW, OLD, World, calisti, edit_all, labels, migration, revisioned, with_state};
 use revshift_core::cluster::Lock;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{Migration, MoveState};
@@ -135,4 +135,22 @@ fn force_is_part_of_the_plan() {
     let request = |force| Request { force, reason: "because".to_owned(), ..Request::default() };
     let hash = |force| rollback::rollback(&world.cluster, &m, &request(force)).unwrap().hash();
     assert_ne!(hash(true), hash(false));
+}
+
+#[test]
+fn what_leads_elsewhere_now_goes_back_by_the_planes_own_name() {
+    let (mut world, mut m) = moved();
+    edit_all(&mut m, |m| m.before = InjectionLabels::of_revision("prod"));
+    world.injectors("prod", revisioned("prod", OLD, Some("prod")));
+    let plan = roll_back(&world, &m, &["a"]).unwrap();
+    assert_eq!(plan.entries[0].after, InjectionLabels::of_revision("prod"));
+    assert!(plan.findings.is_empty());
+    // The tag was led elsewhere; then it is gone.
+    for revision in [Some(NEW), None] {
+        let hooks = revision.map(|it| revisioned("prod", it, Some("prod"))).unwrap_or_default();
+        world.injectors("prod", hooks);
+        let plan = roll_back(&world, &m, &["a"]).unwrap();
+        assert_eq!(plan.entries[0].after, InjectionLabels::of_revision(OLD));
+        assert_eq!(plan.findings[0].code, Code::RollbackByRevision);
+    }
 }
