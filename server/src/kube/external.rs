@@ -1,7 +1,7 @@
 //! Who else decides on labels: GitOps controllers and Helm, told by what they leave on an object, and
 //! Calisti's operator on behalf of another cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use revshift_core::cluster::{Object, Peer};
@@ -15,6 +15,9 @@ const INJECTION_SOURCE: &str =
     "controlplane.istio.servicemesh.cisco.com/namespace-injection-source";
 
 const HELM: &str = "Helm";
+
+/// Helm's annotation with the name of the release.
+const RELEASE: &str = "meta.helm.sh/release-name";
 
 /// What puts labels back that others change.
 struct Keeper {
@@ -39,44 +42,27 @@ const KEEPERS: [Keeper; 3] = [
     Keeper {
         name: HELM,
         managers: &["helm"],
-        marks: &[
-            ("meta.helm.sh/release-name", None),
-            ("app.kubernetes.io/managed-by", Some("Helm")),
-        ],
+        marks: &[(RELEASE, None), ("app.kubernetes.io/managed-by", Some("Helm"))],
     },
 ];
 
 /// Who would put a namespace's label `istio.io/rev` back, and what tells so; none when nobody is known.
 pub(super) fn owner(meta: &ObjectMeta) -> Option<String> {
-    let mut keepers = KEEPERS.iter();
-    let by_field = keepers.find_map(|keeper| {
-        let manager = managers(meta).find(|manager| keeper.is(manager))?;
-        Some(format!("{} (field manager {manager})", keeper.name))
-    });
-    by_field.or_else(|| {
-        KEEPERS.iter().find_map(|keeper| {
-            let (mark, _) = keeper.marks.iter().find(|(key, value)| marked(meta, key, *value))?;
-            Some(format!("{} (its mark {mark})", keeper.name))
-        })
-    })
+    let managers: Vec<_> = managers(meta).collect();
+    let by_field = KEEPERS.iter().find_map(|keeper| keeper.by_field(managers.iter().copied()));
+    by_field.or_else(|| KEEPERS.iter().find_map(|keeper| keeper.by_mark(meta)))
 }
 
-/// What manages an object from outside; none when nobody is known.
+/// What manages an object from outside; none when nobody is known. What Argo CD or Flux renders of a chart
+/// carries Helm's marks, too, so they are asked for first.
 pub(super) fn keeper(meta: &ObjectMeta) -> Option<census::Keeper> {
-    let owner = owner(meta).or_else(|| {
-        let mut entries = meta.managed_fields.iter().flatten();
-        let by = |entry: &ManagedFieldsEntry| {
-            let manager = entry.manager.as_deref()?;
-            let keeper = KEEPERS.iter().find(|it| it.name != HELM && it.is(manager))?;
-            Some(format!("{} (field manager {manager})", keeper.name))
-        };
-        entries.find_map(by)
-    })?;
-    if !owner.starts_with(HELM) {
-        return Some(census::Keeper::GitOps(owner));
-    }
-    let release = meta.annotations.as_ref()?.get("meta.helm.sh/release-name")?;
-    Some(census::Keeper::Helm(release.clone()))
+    let mut others = KEEPERS.iter().filter(|keeper| keeper.name != HELM);
+    let managers = meta.managed_fields.iter().flatten().filter_map(|it| it.manager.as_deref());
+    let other = others.find_map(|it| it.by_field(managers.clone()).or_else(|| it.by_mark(meta)));
+    other.map(census::Keeper::GitOps).or_else(|| {
+        let release = meta.annotations.as_ref()?.get(RELEASE)?;
+        Some(census::Keeper::Helm(release.clone()))
+    })
 }
 
 /// A copy of a plane in another cluster (PeerIstioControlPlane of servicemesh.cisco.com/v1alpha1).
@@ -94,8 +80,17 @@ pub(super) fn peer(object: &DynamicObject) -> Object {
 }
 
 impl Keeper {
-    fn is(&self, manager: &str) -> bool {
-        self.managers.iter().any(|known| manager.starts_with(known))
+    /// The keeper, with the first of these field managers that is its own.
+    fn by_field<'a>(&self, mut managers: impl Iterator<Item = &'a str>) -> Option<String> {
+        let own = |manager: &&str| self.managers.iter().any(|known| manager.starts_with(known));
+        let manager = managers.find(own)?;
+        Some(format!("{} (field manager {manager})", self.name))
+    }
+
+    /// The keeper, with the first mark of its own that the object carries.
+    fn by_mark(&self, meta: &ObjectMeta) -> Option<String> {
+        let (mark, _) = self.marks.iter().find(|(key, value)| marked(meta, key, *value))?;
+        Some(format!("{} (its mark {mark})", self.name))
     }
 }
 
@@ -177,5 +172,9 @@ mod tests {
         assert!(matches!(of(flux), Some(census::Keeper::GitOps(by)) if by.starts_with("Flux")));
         assert_eq!(of(json!({ "labels": { "app.kubernetes.io/managed-by": "Helm" } })), None);
         assert_eq!(of(managed("kubectl", "f:team")), None);
+        // Argo CD renders charts, whose objects carry the mark of Helm all the same.
+        let mut rendered = managed("argocd-controller", "f:team");
+        rendered["labels"] = json!({ "app.kubernetes.io/managed-by": "Helm" });
+        assert!(matches!(of(rendered), Some(census::Keeper::GitOps(by)) if by.starts_with("Argo")));
     }
 }

@@ -116,4 +116,11 @@ impl Exchange {
         let asks = self.path.ends_with("/selfsubjectaccessreviews");
         !asks && !matches!(self.verb, "get" | "list" | "watch" | "other")
     }
+
+    /// Whether the request is to be judged and not done; a deletion says so in its body.
+    pub fn dry(&self) -> bool {
+        let deletes = matches!(self.verb, "delete" | "deletecollection");
+        self.query.contains("dryRun")
+            || deletes && String::from_utf8_lossy(&self.body).contains("\"dryRun\"")
+    }
 }

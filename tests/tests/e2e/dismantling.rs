@@ -1,7 +1,7 @@
 //! The deletion of a plane on the simulated cluster: what it takes, what comes between, what stays behind.
 
 use crate::operator::{refused, run, serving};
-use crate::retirement::{ALLOW, HOOKS, PLANE, VALIDATOR, blockers, operator};
+use crate::retirement::{ALLOW, HOOKS, PLANE, VALIDATOR, blockers, idle_operator, operator};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
 use revshift_sandbox::{Verdict, fixtures};
 use revshift_tests::OLD;
@@ -181,9 +181,7 @@ fn a_plane_that_is_made_anew_at_once_is_told_and_left_alone() {
 fn it_has_not_ended_while_something_remains_or_others_lack_the_cni() {
     simulated::in_virtual_time(async {
         let bed = SimulatedBed::new();
-        bed.sandbox.apply(fixtures::namespace("operators", &[]));
-        bed.sandbox.apply(fixtures::deployment("operators", "istio-operator-v113x", 1));
-        sleep(Duration::from_secs(10)).await;
+        idle_operator(&bed, "istio-operator-v113x").await;
         let server = serving(&bed).await;
         let output = refused(&bed, &server, &RETIRE, 1).await;
         assert!(output.stderr.contains("RS6022"), "{output:?}");
@@ -226,9 +224,7 @@ fn a_deletion_that_is_refused_is_proved_and_tried_again() {
         let refuses = Arc::new(AtomicBool::new(true));
         let judge = refuses.clone();
         bed.sandbox.intercept(move |exchange| {
-            let dry = exchange.query.contains("dryRun")
-                || String::from_utf8_lossy(&exchange.body).contains("dryRun");
-            if exchange.verb == "delete" && !dry && judge.load(Ordering::Relaxed) {
+            if exchange.verb == "delete" && !exchange.dry() && judge.load(Ordering::Relaxed) {
                 let message = "planes may not go on Fridays".to_owned();
                 return Verdict::Refuse { code: 403, reason: "Forbidden", message };
             }

@@ -35,6 +35,11 @@ pub(super) async fn operator(bed: &SimulatedBed, name: &str) {
         sandbox.remove(HOOKS);
         sandbox.remove(VALIDATOR);
     });
+    idle_operator(bed, name).await;
+}
+
+/// The Deployment of an operator that does nothing.
+pub(super) async fn idle_operator(bed: &SimulatedBed, name: &str) {
     bed.sandbox.apply(fixtures::namespace("operators", &[]));
     bed.sandbox.apply(fixtures::deployment("operators", name, 1));
     sleep(Duration::from_secs(10)).await;
@@ -308,10 +313,8 @@ struct Death(Arc<AtomicUsize>);
 
 impl Death {
     fn judge(&self, exchange: &Exchange, at: usize, applied: bool) -> Verdict {
-        let dry = exchange.query.contains("dryRun")
-            || String::from_utf8_lossy(&exchange.body).contains("dryRun");
         let ours = exchange.path.contains("retirements") || exchange.verb == "delete";
-        if !exchange.writes() || dry || !ours {
+        if !exchange.writes() || exchange.dry() || !ours {
             return Verdict::Pass;
         }
         match self.0.fetch_add(1, Ordering::Relaxed) {

@@ -16,7 +16,7 @@ pub(crate) fn used(exchanges: &[Exchange]) -> BTreeSet<Right> {
         .filter_map(|exchange| {
             let (group, resource) = resource(&exchange.path)?;
             let installs = resource == "namespaces" && exchange.verb == "create";
-            if installs && !exchange.query.contains("dryRun") {
+            if installs && !exchange.dry() {
                 return None;
             }
             Some((exchange.verb.to_owned(), group, resource))

@@ -1,11 +1,10 @@
 //! A census of a plane that nothing uses, and what may be added to it.
 
-use super::world::key;
+use super::world::{self, absent, is, key};
 use jiff::Timestamp;
 use revshift_core::cluster::{Change, Cluster, Kind, NamespaceMeta, Object};
 use revshift_core::connection::Connections;
 use revshift_core::injection::Injector;
-use revshift_core::label::{Labels, Operator, Requirement, Selector};
 use revshift_core::plane::{Plane, Revision, Source};
 use revshift_core::pod::{Injected, InjectionWish, Make, Owner, Pod};
 use revshift_core::retirement::census::{Census, Cordon, OperatorTraces};
@@ -59,23 +58,9 @@ pub(crate) fn target() -> Target {
 }
 
 pub(crate) fn injector(configuration: &str, revision: &str, tag: Option<&str>) -> Injector {
-    let selected = tag.unwrap_or(revision).to_owned();
-    let requirement = |key: &str, operator| Requirement { key: key.to_owned(), operator };
-    Injector {
-        configuration: configuration.to_owned(),
-        webhook: "rev.namespace.sidecar-injector.istio.io".to_owned(),
-        revision: Revision(revision.to_owned()),
-        tag: tag.map(str::to_owned),
-        namespace: "istio-system".to_owned(),
-        namespace_selector: Selector {
-            requirements: vec![
-                requirement("istio.io/rev", Operator::In(vec![selected])),
-                requirement("istio-injection", Operator::DoesNotExist),
-            ],
-        },
-        object_selector: Selector::default(),
-        trusted: true,
-    }
+    let selected = is("istio.io/rev", tag.unwrap_or(revision));
+    let namespace = vec![selected, absent("istio-injection")];
+    world::injector(configuration, revision, tag, namespace, Vec::new())
 }
 
 pub(crate) fn hook(cluster: &mut Cluster, injector: Injector) {
@@ -84,8 +69,7 @@ pub(crate) fn hook(cluster: &mut Cluster, injector: Injector) {
 }
 
 pub(crate) fn namespace(cluster: &mut Cluster, name: &str, labels: &[(&str, &str)]) {
-    let labels: Labels =
-        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let labels = world::labels(labels);
     let meta = NamespaceMeta {
         uid: format!("u-{name}"),
         resource_version: "1".to_owned(),

@@ -35,7 +35,7 @@ pub(crate) fn absent(key: &str) -> Requirement {
     Requirement { key: key.to_owned(), operator: Operator::DoesNotExist }
 }
 
-fn injector(
+pub(crate) fn injector(
     configuration: &str,
     revision: &str,
     tag: Option<&str>,
