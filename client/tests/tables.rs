@@ -196,6 +196,11 @@ async fn an_explanation_tells_reasons_and_what_would_happen() {
         why: Some(why(proto::explained::Reason::NotRestarted, "it was not restarted")),
         ..Default::default()
     };
+    let silent = proto::ExplainedPod {
+        name: "web-2".into(),
+        connection_unknown: String::new(),
+        ..pod.clone()
+    };
     let answer = proto::ExplainNamespaceResponse {
         namespace: Some(proto::Namespace {
             name: "shop".into(),
@@ -207,9 +212,9 @@ async fn an_explanation_tells_reasons_and_what_would_happen() {
         }),
         workloads: vec![workload],
         workloads_total: 1,
-        pods: vec![pod],
-        pods_total: 1,
-        pods_astray: 1,
+        pods: vec![pod, silent],
+        pods_total: 2,
+        pods_astray: 2,
         target: Some(proto::ExplainTarget {
             revision: "1-31".into(),
             tag: String::new(),
@@ -224,13 +229,14 @@ async fn an_explanation_tells_reasons_and_what_would_happen() {
         Label:           istio.io/rev=prod
         Plane:           1-30 (tag prod)
         State:           PENDING_RESTART
-        Pods:            1, 1 not where they should be
+        Pods:            2, 2 not where they should be
 
         KIND         NAME   WANTED   INJECTED   ASTRAY   REASON          WHY
         Deployment   web    1-30     1-29:1     1        NOT_RESTARTED   it was not restarted
 
         POD     CONTROLLER       WANTED   INJECTED   CONNECTED                 REASON          WHY
         web-1   Deployment/web   1-30     1-29       unknown: nobody answers   NOT_RESTARTED   it was not restarted
+        web-2   Deployment/web   1-30     1-29       none                      NOT_RESTARTED   it was not restarted
 
         to 1-31: label istio.io/rev=prod becomes istio.io/rev=1-31
 
@@ -245,7 +251,7 @@ async fn an_explanation_tells_reasons_and_what_would_happen() {
     );
     assert_eq!(server.requests::<proto::ExplainNamespaceRequest>()[0].target, "1-31");
     let end = revshift("explain shop -o name").at(&server).run().await;
-    end.is(Done).printed("web-1\n");
+    end.is(Done).printed("web-1\nweb-2\n");
 }
 
 #[tokio::test(start_paused = true)]

@@ -156,6 +156,36 @@ pub(crate) async fn set_failure_policy(
 /// Leads a tag to a revision, as `istioctl tag set --overwrite` does: its webhooks are those of the
 /// revision, for namespaces and pods that name the tag.
 pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Result<()> {
+    let name = format!("istio-revision-tag-{tag}");
+    let labels =
+        json!({ "app": "sidecar-injector", "istio.io/rev": revision, "istio.io/tag": tag });
+    inject_by(client, &name, tag, revision, labels).await
+}
+
+/// Lets a revision inject what is labelled with `value`, by a configuration that no tag names.
+pub(crate) async fn inject_for(
+    client: &Client,
+    configuration: &str,
+    value: &str,
+    revision: &str,
+) -> Result<()> {
+    let labels = json!({ "app": "sidecar-injector", "istio.io/rev": revision });
+    inject_by(client, configuration, value, revision, labels).await
+}
+
+/// Deletes a configuration of webhooks.
+pub(crate) async fn remove_injector(client: &Client, configuration: &str) -> Result<()> {
+    delete::<MutatingWebhookConfiguration>(client, configuration).await
+}
+
+/// A configuration with the webhooks of a revision, for namespaces and pods labelled with `value`.
+async fn inject_by(
+    client: &Client,
+    name: &str,
+    value: &str,
+    revision: &str,
+    labels: Value,
+) -> Result<()> {
     let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let selector = format!("istio.io/rev={revision},!istio.io/tag");
     let own = api.list(&ListParams::default().labels(&selector)).await?.items;
@@ -169,10 +199,10 @@ pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Resu
         let selector = selector.into_iter();
         let all = selector.flat_map(|it| it.match_expressions.iter_mut().flatten());
         for one in all.filter(|one| one.key == "istio.io/rev" && one.operator == "In") {
-            one.values = Some(vec![tag.to_owned()]);
+            one.values = Some(vec![value.to_owned()]);
         }
     }
-    if tag == "default" {
+    if value == "default" {
         let webhooks = webhooks.get_or_insert_default();
         let mut enabled = webhooks.first().context("there are no webhooks")?.clone();
         "namespace.sidecar-injector.istio.io".clone_into(&mut enabled.name);
@@ -181,18 +211,14 @@ pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Resu
         ] }))?);
         webhooks.push(enabled);
     }
-    let name = format!("istio-revision-tag-{tag}");
-    let mut object: MutatingWebhookConfiguration = serde_json::from_value(json!({
-        "metadata": { "name": name, "labels": {
-            "app": "sidecar-injector", "istio.io/rev": revision, "istio.io/tag": tag,
-        } },
-    }))?;
+    let mut object: MutatingWebhookConfiguration =
+        serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } }))?;
     object.metadata.annotations = own.metadata.annotations;
     object.webhooks = webhooks;
-    match api.get_opt(&name).await? {
+    match api.get_opt(name).await? {
         Some(known) => {
             object.metadata.resource_version = known.metadata.resource_version;
-            api.replace(&name, &PostParams::default(), &object).await?
+            api.replace(name, &PostParams::default(), &object).await?
         }
         None => api.create(&PostParams::default(), &object).await?,
     };
@@ -201,7 +227,7 @@ pub(crate) async fn lead_tag(client: &Client, tag: &str, revision: &str) -> Resu
 
 /// Removes a tag.
 pub(crate) async fn remove_tag(client: &Client, tag: &str) -> Result<()> {
-    delete::<MutatingWebhookConfiguration>(client, &format!("istio-revision-tag-{tag}")).await
+    remove_injector(client, &format!("istio-revision-tag-{tag}")).await
 }
 
 /// The name of the default validator.

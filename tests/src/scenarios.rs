@@ -145,6 +145,8 @@ scenarios! {
     waves::a_namespace_is_left_out_after_all,
     waves::a_failure_budget_lets_the_others_go_on,
     explain::a_namespace_is_explained_pod_by_pod,
+    explain::what_keeps_a_pod_where_it_is_is_told,
+    explain::the_webhooks_of_the_day_are_told,
     tags::labels_of_tags_are_rewritten_and_restored,
     tags::a_rule_leaves_tags_out_unless_told,
     tags::a_tag_that_is_named_is_what_is_written,

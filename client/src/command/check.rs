@@ -18,9 +18,6 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     subject: Subject,
-    /// Check what `migrate --allow-downtime` would do
-    #[arg(long)]
-    allow_downtime: bool,
 }
 
 /// What the API tells, put together.
@@ -32,8 +29,7 @@ struct Checked {
 
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
-        let allow_downtime = self.allow_downtime;
-        let spec = self.subject.spec(|spec| proto::MigrationSpec { allow_downtime, ..spec })?;
+        let spec = self.subject.spec(|spec| spec)?;
         let checked = context
             .servers
             .call(async |channel| {

@@ -116,22 +116,26 @@ fn pods(pods: &[&proto::ExplainedPod]) -> Table {
         Table::new(&["POD", "CONTROLLER", "WANTED", "INJECTED", "CONNECTED", "REASON", "WHY"]);
     for it in pods {
         let (reason, why) = told(it.why.as_ref());
-        let connected = if it.connection_unknown.is_empty() {
-            plane(&it.connected_plane).to_owned()
-        } else {
-            format!("unknown: {}", it.connection_unknown)
-        };
         table.row(vec![
             Cell::new(&it.name),
             Cell::new(&it.controller),
             Cell::new(plane(&it.wanted_plane)),
             Cell::new(plane(&it.injected_plane)),
-            Cell::new(connected),
+            Cell::new(connected(it)),
             Cell::new(reason).tone(tone(it.astray)),
             Cell::new(why),
         ]);
     }
     table
+}
+
+/// The plane that a pod's sidecar is connected to; a pod without one connects to none.
+fn connected(pod: &proto::ExplainedPod) -> String {
+    if !pod.connection_unknown.is_empty() {
+        return format!("unknown: {}", pod.connection_unknown);
+    }
+    let unconnected = pod.connected_plane.is_empty() && !pod.injected_plane.is_empty();
+    if unconnected { "none".to_owned() } else { plane(&pod.connected_plane).to_owned() }
 }
 
 /// What would become of each workload, and which webhooks would be called for the pods of which.

@@ -51,51 +51,8 @@ pub(crate) struct Args {
     /// given several times
     #[arg(long = "check", value_name = "NAME", conflicts_with = "file")]
     checks: Vec<String>,
-    /// What becomes of namespaces that are on --from by a tag or by istio-injection: refuse, or rewrite
-    /// to have their labels replaced
-    #[arg(
-        long,
-        value_enum,
-        hide_possible_values = true,
-        default_value = "refuse",
-        value_name = "WHAT",
-        conflicts_with = "file"
-    )]
-    tags: Tags,
-    /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
-    #[arg(long)]
-    allow_downtime: bool,
-    /// What a namespace has to show before it counts as moved: injected, or connected to the target's
-    /// istiod with all of its configuration acknowledged
-    #[arg(
-        long,
-        value_enum,
-        hide_possible_values = true,
-        default_value = "injected",
-        value_name = "LEVEL",
-        conflicts_with = "file"
-    )]
-    verify: Verify,
     #[command(flatten)]
     options: Options,
-}
-
-/// What a namespace has to show.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Verify {
-    /// Every pod is injected by the target
-    Injected,
-    /// And connected to it
-    Connected,
-}
-
-impl From<Verify> for proto::Verification {
-    fn from(level: Verify) -> Self {
-        match level {
-            Verify::Injected => Self::Injected,
-            Verify::Connected => Self::Connected,
-        }
-    }
 }
 
 /// What becomes of namespaces that fail.
@@ -119,36 +76,15 @@ impl From<OnFailure> for proto::OnFailure {
     }
 }
 
-/// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Tags {
-    /// They are refused
-    Refuse,
-    /// Their labels are replaced
-    Rewrite,
-}
-
-impl From<Tags> for proto::TagPolicy {
-    fn from(what: Tags) -> Self {
-        match what {
-            Tags::Refuse => Self::Refuse,
-            Tags::Rewrite => Self::Rewrite,
-        }
-    }
-}
-
 impl Args {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<ExitStatus, Failure> {
         let spec = self.subject.spec(|spec| proto::MigrationSpec {
             approve_all: self.approve_all,
             failure_budget: self.failure_budget,
             rollout_timeout: self.rollout_timeout.map(Into::into),
-            allow_downtime: self.allow_downtime,
             on_failure: proto::OnFailure::from(self.on_failure).into(),
             gates: gates(self.soak, self.checks),
             windows: self.windows,
-            verification: proto::Verification::from(self.verify).into(),
-            tags: proto::TagPolicy::from(self.tags).into(),
             ..spec
         })?;
         proposal::carry_out(&Migrate { spec }, &self.options, context).await

@@ -22,6 +22,31 @@ pub(super) struct Subject {
     /// Go on in spite of errors of this code, such as RS2013=REASON; may be given several times
     #[arg(long, value_name = "CODE=REASON", value_parser = args::allowed, conflicts_with = "file")]
     allow: Vec<proto::AllowedFinding>,
+    /// What becomes of namespaces that are on --from by a tag or by istio-injection: refuse, or rewrite
+    /// to have their labels replaced
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "refuse",
+        value_name = "WHAT",
+        conflicts_with = "file"
+    )]
+    tags: Tags,
+    /// Accept that workloads whose pods have to be evicted are interrupted where they have only one
+    #[arg(long, conflicts_with = "file")]
+    allow_downtime: bool,
+    /// What a namespace has to show before it counts as moved: injected, or connected to the target's
+    /// istiod with all of its configuration acknowledged
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value = "injected",
+        value_name = "LEVEL",
+        conflicts_with = "file"
+    )]
+    verify: Verify,
 }
 
 /// Which namespaces move.
@@ -43,6 +68,42 @@ struct Selection {
     file: Option<PathBuf>,
 }
 
+/// What a namespace has to show.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Verify {
+    /// Every pod is injected by the target
+    Injected,
+    /// And connected to it
+    Connected,
+}
+
+impl From<Verify> for proto::Verification {
+    fn from(level: Verify) -> Self {
+        match level {
+            Verify::Injected => Self::Injected,
+            Verify::Connected => Self::Connected,
+        }
+    }
+}
+
+/// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Tags {
+    /// They are refused
+    Refuse,
+    /// Their labels are replaced
+    Rewrite,
+}
+
+impl From<Tags> for proto::TagPolicy {
+    fn from(what: Tags) -> Self {
+        match what {
+            Tags::Refuse => Self::Refuse,
+            Tags::Rewrite => Self::Rewrite,
+        }
+    }
+}
+
 impl Subject {
     /// The specification of the file as it is; else that of the arguments, with what `more` adds.
     pub(super) fn spec(
@@ -61,6 +122,9 @@ impl Subject {
             all,
             exclude: self.exclude,
             allowed_findings: self.allow,
+            tags: proto::TagPolicy::from(self.tags).into(),
+            allow_downtime: self.allow_downtime,
+            verification: proto::Verification::from(self.verify).into(),
             ..proto::MigrationSpec::default()
         }))
     }

@@ -23,8 +23,31 @@ pub struct Look {
     pub inspection: Inspection,
     /// Of each pod, by name, when it was created and whether it uses its node's network.
     pub details: BTreeMap<String, Details>,
-    /// When the labels that decide on injection were written last; none where nothing tells.
-    pub labelled: Option<Timestamp>,
+    /// When the labels that decide on injection were written last.
+    pub labelled: Labelled,
+}
+
+/// When the labels of a namespace were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labelled {
+    /// Nothing tells.
+    #[default]
+    Unknown,
+    /// With the namespace itself: all pods are younger, also those of the same second.
+    AtCreation,
+    /// Then; clusters tell times to the second.
+    At(Timestamp),
+}
+
+impl Labelled {
+    /// Whether a pod that was created at `pod` is surely younger.
+    fn before(self, pod: Option<Timestamp>) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::AtCreation => true,
+            Self::At(labels) => pod.is_some_and(|pod| pod > labels),
+        }
+    }
 }
 
 /// What only a pod in full tells.
@@ -292,8 +315,7 @@ impl<'a> Subject<'a> {
         // Labels that name a tag may have led elsewhere when the pod was created.
         let tag =
             injection::tag(self.cluster.injectors(), &self.meta.labels, &InjectionWish::default());
-        let younger =
-            details.created.zip(self.look.labelled).is_some_and(|(pod, label)| pod > label);
+        let younger = self.look.labelled.before(details.created);
         match injected {
             Injected::No if younger => why(
                 Reason::WebhookDown,

@@ -196,8 +196,8 @@ codes! {
     MeshSettingsDiffer = "RS2026", "make sure that the difference is meant";
     /// A plane's mesh configuration was not found.
     MeshUnknown = "RS2027", "compare the planes' mesh configurations by hand";
-    /// The injector could not be asked.
-    TrialImpossible = "RS2028", "run revshift-server where istiod's Service can be reached, and see the message";
+    /// The injector was not asked about everything, or not all that it says was compared with what runs.
+    TrialImpossible = "RS2028", "see the message; run revshift-server where istiod's Service can be reached";
     /// The CNI plugin is needed and not there.
     CniMissing = "RS2030", "install istio-cni before namespaces move";
     /// The CNI plugin is not ready on all nodes.

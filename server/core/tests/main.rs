@@ -19,6 +19,7 @@ mod cases {
     mod eviction;
     mod explain;
     mod extension;
+    mod finding;
     mod gate;
     mod injection;
     mod limiter;

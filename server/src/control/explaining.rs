@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::kube::look;
 use crate::kube::store;
 use crate::published::State;
+use futures::future::join_all;
 use revshift_core::attachment::{Attachment, attachment};
 use revshift_core::cluster::NamespaceMeta;
 use revshift_core::explain::{Explanation, Look, Subject};
@@ -90,8 +91,10 @@ impl Control {
             look.inspection.pods.iter().filter_map(|pod| pod.pod.make.injected.revision());
         let planes: BTreeSet<&Revision> = injected.collect();
         let (mut connected, mut missing) = (BTreeMap::new(), Vec::new());
-        for plane in planes {
-            let told = self.proxies.recent(plane, PATIENCE).await.within(name);
+        let asked = planes
+            .into_iter()
+            .map(async |plane| (plane, self.proxies.recent(plane, PATIENCE).await.within(name)));
+        for (plane, told) in join_all(asked).await {
             missing.extend(told.incomplete().map(|why| format!("{plane}: {why}")));
             connected.extend(told.proxies.into_iter().map(|proxy| (proxy.pod, plane.clone())));
         }

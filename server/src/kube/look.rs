@@ -1,12 +1,11 @@
 //! One look at a namespace in full: itself, its pods and its warning events, none of it from a cache.
 
 use crate::kube::{inspect, observe};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::{Client, Error};
 use revshift_core::cluster::{NamespaceMeta, Object};
-use revshift_core::explain::Look;
+use revshift_core::explain::{Labelled, Look};
 use revshift_core::label;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ pub async fn look(
 }
 
 /// When somebody wrote the labels that decide on injection last.
-fn labelled(namespace: &Namespace) -> Option<Timestamp> {
+fn labelled(namespace: &Namespace) -> Labelled {
     let keys = [label::REVISION, label::INJECTION].map(|key| format!("f:{key}"));
     let entries = namespace.metadata.managed_fields.iter().flatten();
     let writing = entries.filter(|entry| {
@@ -36,5 +35,14 @@ fn labelled(namespace: &Namespace) -> Option<Timestamp> {
         let labels = labels.and_then(|meta| meta.get("f:labels"));
         labels.is_some_and(|labels| keys.iter().any(|key| labels.get(key).is_some()))
     });
-    writing.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max()
+    let Some(last) = writing.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max()
+    else {
+        return Labelled::Unknown;
+    };
+    let created = namespace.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    if created.is_some_and(|created| last <= created) {
+        Labelled::AtCreation
+    } else {
+        Labelled::At(last)
+    }
 }

@@ -84,7 +84,8 @@ impl Look {
         let injector = webhooks.injector(&scope.target);
         trial::make(&mut reading, &self.istiods, injector, samples, until).await;
         let validator = webhooks.validator(&scope.target);
-        configuration::read(&mut reading, &self.istiods, validator, until).await;
+        let root = planes.get(&scope.target).map(|target| reading.root_namespace(target));
+        configuration::read(&mut reading, &self.istiods, validator, root, until).await;
         rights::read(&mut reading, scope).await;
         reading.around
     }
@@ -98,23 +99,24 @@ impl Reading<'_> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + DeserializeOwned + Debug,
     {
-        let client = self.client.clone();
-        self.of_each(what, take, |namespace| match namespace {
+        let (client, namespaces) = (self.client.clone(), self.namespaces);
+        self.of_each(what, namespaces, take, |namespace| match namespace {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         })
         .await
     }
 
-    /// Likewise of a kind that may not be served; then there are none.
+    /// Likewise of a kind that may not be served, in `namespaces`; then there are none.
     async fn each_dynamic(
         &mut self,
         what: &str,
         resource: &ApiResource,
+        namespaces: &BTreeSet<String>,
         take: impl FnMut(DynamicObject),
     ) -> bool {
         let client = self.client.clone();
-        self.of_each(what, take, |namespace| match namespace {
+        self.of_each(what, namespaces, take, |namespace| match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
             None => Api::all_with(client.clone(), resource),
         })
@@ -124,19 +126,19 @@ impl Reading<'_> {
     async fn of_each<K>(
         &mut self,
         what: &str,
+        namespaces: &BTreeSet<String>,
         mut take: impl FnMut(K),
         api: impl Fn(Option<&str>) -> Api<K>,
     ) -> bool
     where
         K: Resource + Clone + DeserializeOwned + Debug,
     {
-        let apis: Vec<Api<K>> = if self.namespaces.len() > FEW {
+        let apis: Vec<Api<K>> = if namespaces.len() > FEW {
             vec![api(None)]
         } else {
-            self.namespaces.iter().map(|namespace| api(Some(namespace))).collect()
+            namespaces.iter().map(|namespace| api(Some(namespace))).collect()
         };
         for api in apis {
-            let namespaces = self.namespaces;
             let read = pages(&api, ListParams::default(), |object: K| {
                 if namespaces.contains(object.meta().namespace.as_deref().unwrap_or_default()) {
                     take(object);
@@ -148,6 +150,13 @@ impl Reading<'_> {
             }
         }
         true
+    }
+
+    /// The namespace whose configuration holds for all that are on a plane: its own, unless it is told.
+    fn root_namespace(&self, plane: &Plane) -> String {
+        let mesh = self.around.meshes.get(&plane.revision);
+        let told = mesh.and_then(|mesh| mesh.root_namespace.clone());
+        told.unwrap_or_else(|| plane.namespace.clone())
     }
 
     /// Notes why something could not be read; whether it could.
@@ -209,7 +218,8 @@ impl Reading<'_> {
                 }
             };
             let take = |object: DynamicObject| found.extend(gateway(kind, &object, &classes));
-            self.each_dynamic(&format!("{kind}s"), &resource, take).await;
+            let namespaces = self.namespaces;
+            self.each_dynamic(&format!("{kind}s"), &resource, namespaces, take).await;
         }
         self.around.gateways = found;
     }

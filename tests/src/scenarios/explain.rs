@@ -1,5 +1,11 @@
 //! `revshift explain`: why pods are where they are, and what another label would make of a namespace.
 
+mod injectors;
+mod kept;
+
+pub(crate) use injectors::the_webhooks_of_the_day_are_told;
+pub(crate) use kept::what_keeps_a_pod_where_it_is_is_told;
+
 use crate::bed::Bed;
 use crate::cluster::{
     NEW, OLD, create, deployment, edit, namespace, pod_template, ready, set_label, stateful_set,
@@ -48,9 +54,9 @@ pub(crate) async fn a_namespace_is_explained_pod_by_pod(bed: &dyn Bed) -> Result
         ("spared", "REASON_SKIPPED"),
         ("on-delete", "REASON_ON_DELETE"),
     ] {
-        until_reason(&session, "workloads", name, expected).await?;
+        until_reason(&session, "why", "workloads", name, expected).await?;
     }
-    until_reason(&session, "pods", "bare", "REASON_BARE_POD").await?;
+    until_reason(&session, "why", "pods", "bare", "REASON_BARE_POD").await?;
     let shown = session.done(&["explain", "why"]).await?;
     for words in ["PENDING_RESTART", NEW, OLD, "NOT_RESTARTED", "8, 7 not where they should be"] {
         ensure!(shown.contains(words), "it does not say `{words}`:\n{shown}");
@@ -58,14 +64,14 @@ pub(crate) async fn a_namespace_is_explained_pod_by_pod(bed: &dyn Bed) -> Result
     ensure!(session.done(&["explain", "why", "-o", "name"]).await?.lines().count() == 7);
 
     set_label(&client, "why", "istio.io/rev", Some("gone")).await?;
-    until_reason(&session, "workloads", "web", "REASON_DANGLING").await?;
+    until_reason(&session, "why", "workloads", "web", "REASON_DANGLING").await?;
     session.end_with(&["why"]).await
 }
 
 /// What would happen, webhook by webhook.
 async fn foreseen(session: &Session<'_>) -> Result<()> {
     until(session.bed, "all of it is foreseen", async || {
-        let answer = explained(session, &["--to", "cp-v115x"]).await?;
+        let answer = explained(session, "why", &["--to", "cp-v115x"]).await?;
         for (name, action) in [
             ("web", "ACTION_ROLL"),
             ("held", "ACTION_EVICT"),
@@ -97,19 +103,26 @@ async fn foreseen(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn until_reason(session: &Session<'_>, list: &str, name: &str, reason: &str) -> Result<()> {
+/// Waits until a workload or a pod of a namespace is told to be where it is for a reason.
+async fn until_reason(
+    session: &Session<'_>,
+    namespace: &str,
+    list: &str,
+    name: &str,
+    reason: &str,
+) -> Result<Value> {
     until(session.bed, format!("{name} is told to be {reason}"), async || {
-        let answer = explained(session, &[]).await?;
-        let why = &found(&answer, list, name)?["why"];
-        ensure!(why["reason"] == reason, "{why}");
-        ensure!(why["message"].as_str().is_some_and(|text| !text.is_empty()), "{why}");
-        Ok(())
+        let answer = explained(session, namespace, &[]).await?;
+        let told = found(&answer, list, name)?;
+        ensure!(told["why"]["reason"] == reason, "{told}");
+        ensure!(told["why"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+        Ok(told.clone())
     })
     .await
 }
 
-async fn explained(session: &Session<'_>, more: &[&str]) -> Result<Value> {
-    let args = [&["explain", "why", "-o", "json"][..], more].concat();
+async fn explained(session: &Session<'_>, namespace: &str, more: &[&str]) -> Result<Value> {
+    let args = [&["explain", namespace, "-o", "json"][..], more].concat();
     Ok(serde_json::from_str(&session.done(&args).await?)?)
 }
 

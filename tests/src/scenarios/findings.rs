@@ -71,7 +71,7 @@ pub(crate) async fn a_check_tells_what_is_at_risk_and_touches_nothing(bed: &dyn 
     for words in [
         "check: 1 namespace from cp-v113x.istio-system to cp-v115x.istio-system",
         "WARNING RS1114 Deployment/risky/at-once: its strategy is Recreate",
-        "it names the host nowhere, which no Service and no ServiceEntry offers",
+        "it names the host nowhere, which no Service and no ServiceEntry of this cluster offers",
         "it names the gateway risky/missing, which does not exist",
         "0 errors, ",
     ] {

@@ -1,7 +1,8 @@
 //! The deletion of a plane on the simulated cluster: what it takes, what comes between, what stays behind.
 
+use crate::calisti::{HOOKS, PLANE, VALIDATOR, idle_operator, operator};
 use crate::operator::{refused, run, serving};
-use crate::retirement::{ALLOW, HOOKS, PLANE, VALIDATOR, blockers, idle_operator, operator};
+use crate::retirement::{ALLOW, blockers};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
 use revshift_sandbox::{Verdict, fixtures};
 use revshift_tests::OLD;

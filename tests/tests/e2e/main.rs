@@ -10,6 +10,7 @@
 
 mod budgets;
 mod calendar;
+mod calisti;
 mod checks;
 mod connections;
 mod dismantling;

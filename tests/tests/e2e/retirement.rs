@@ -1,6 +1,7 @@
 //! Retirements on the simulated cluster: every user that a census has to find, planes of every source,
 //! and a leader that dies at each write.
 
+use crate::calisti::{PLANE, operator};
 use crate::findings::told;
 use crate::operator::{applications, refused, run, serving};
 use crate::simulated::{self, SimulatedBed, SimulatedReplica};
@@ -13,37 +14,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 pub(super) const ALLOW: &str = "RS6015=no istiod can be asked";
-pub(super) const PLANE: &str =
-    "/apis/servicemesh.cisco.com/v1alpha1/namespaces/istio-system/istiocontrolplanes/cp-v113x";
 const RETIREMENTS: &str = "/apis/revshift.dev/v1alpha1/retirements";
-
-/// Webhooks of the old plane.
-pub(super) const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
-    istio-sidecar-injector-cp-v113x-istio-system";
-
-pub(super) const VALIDATOR: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/\
-    istio-validator-cp-v113x-istio-system-istio-system";
-
-/// The Deployment of an operator, which is available after a while. What it keeps for the old plane goes
-/// with the plane.
-pub(super) async fn operator(bed: &SimulatedBed, name: &str) {
-    let sandbox = bed.sandbox.clone();
-    tokio::spawn(async move {
-        while sandbox.object(PLANE).is_some() {
-            sleep(Duration::from_secs(1)).await;
-        }
-        sandbox.remove(HOOKS);
-        sandbox.remove(VALIDATOR);
-    });
-    idle_operator(bed, name).await;
-}
-
-/// The Deployment of an operator that does nothing.
-pub(super) async fn idle_operator(bed: &SimulatedBed, name: &str) {
-    bed.sandbox.apply(fixtures::namespace("operators", &[]));
-    bed.sandbox.apply(fixtures::deployment("operators", name, 1));
-    sleep(Duration::from_secs(10)).await;
-}
 
 /// What a dry run finds: the codes and objects that block, in the order of their codes.
 pub(super) async fn blockers(

@@ -5,6 +5,7 @@ mod table;
 
 use super::tidy::{read, sources};
 use revshift_core::problem::Code;
+use revshift_proto::v1::explained::Reason;
 use std::collections::BTreeSet;
 use table::{RULES, UNTOLD};
 
@@ -59,5 +60,19 @@ fn every_finding_is_provoked() {
         );
         let judged = cases.contains(&format!("Code::{}", code.name()));
         assert!(told || judged, "nothing provokes {}", code.as_str());
+    }
+}
+
+#[test]
+fn every_reason_of_an_explanation_is_provoked() {
+    let stories: String =
+        sources("tests/src/scenarios").into_iter().map(|(_, text)| text).collect();
+    for value in 1.. {
+        let Ok(reason) = Reason::try_from(value) else {
+            assert_eq!(value, 21, "the reasons are numbered without a gap");
+            break;
+        };
+        let name = reason.as_str_name();
+        assert!(stories.contains(&format!("\"{name}\"")), "no scenario tells {name}");
     }
 }

@@ -1,6 +1,6 @@
 //! Whether two planes are of one mesh: roots of trust, identities, mesh configuration.
 
-use super::surroundings::{Mesh, Purpose};
+use super::surroundings::{Mesh, Purpose, certificates};
 use super::{Checks, plane};
 use crate::plane::Revision;
 use crate::problem::Code;
@@ -16,6 +16,9 @@ const OWN: [&str; 6] = [
     "rootNamespace",
     "trustDomain",
 ];
+
+/// Planes of different trust domains differ in this by nature.
+const ALIASES: &str = "trustDomainAliases";
 
 impl Checks<'_> {
     pub(super) fn meshes(&mut self) {
@@ -39,10 +42,22 @@ impl Checks<'_> {
     fn roots(&mut self, source: &Revision, target: &Revision) {
         let (old, new) = (self.root(source), self.root(target));
         match (old, new) {
-            (Some(old), Some(new)) if old != new => {
+            (Some(old), Some(new)) if old.is_disjoint(&new) => {
                 let message = format!(
                     "its root certificate is not that of `{source}`: workloads on one plane cannot talk \
                      to those on the other by mutual TLS"
+                );
+                self.error(Code::RootsDiffer, plane(target), message);
+            }
+            (Some(old), Some(new)) if old != new => {
+                let what = if old.is_subset(&new) {
+                    "has others beside that"
+                } else {
+                    "does not have all root certificates"
+                };
+                let message = format!(
+                    "it {what} of `{source}`: workloads on one plane may not trust the certificates of \
+                     those on the other"
                 );
                 self.error(Code::RootsDiffer, plane(target), message);
             }
@@ -58,23 +73,26 @@ impl Checks<'_> {
         }
     }
 
-    /// The root of a plane: what it tells itself, or else the CA bundle of its injector, which istiod sets
-    /// to its own root.
-    fn root(&self, revision: &Revision) -> Option<String> {
-        let told = self.around.meshes.get(revision).and_then(|mesh| mesh.root.clone());
-        told.or_else(|| {
+    /// The roots of a plane: what it tells itself, or else the CA bundle of its injector, which istiod sets
+    /// to its own roots.
+    fn root(&self, revision: &Revision) -> Option<BTreeSet<String>> {
+        let told = self.around.meshes.get(revision).map(|mesh| mesh.roots.clone());
+        told.filter(|roots| !roots.is_empty()).or_else(|| {
             let mut own = self.around.webhooks.iter();
             let injector = own.find(|it| {
                 it.revision == *revision
                     && it.purpose == Purpose::Inject
                     && !it.ca_bundle.is_empty()
             })?;
-            let text = String::from_utf8_lossy(&injector.ca_bundle);
-            Some(text.split_whitespace().collect())
+            Some(certificates(&String::from_utf8_lossy(&injector.ca_bundle)))
         })
     }
 
     fn identities(&mut self, target: &Revision, old: &Mesh, new: &Mesh) {
+        let lists = |mesh: &Mesh, domain: &Option<String>| {
+            domain.as_ref().is_some_and(|domain| mesh.aliases.contains(domain))
+        };
+        let aliased = lists(old, &new.trust_domain) && lists(new, &old.trust_domain);
         let compared = [
             (Code::TrustDomainsDiffer, "trust domain", &old.trust_domain, &new.trust_domain),
             (Code::MeshesDiffer, "mesh id", &old.mesh_id, &new.mesh_id),
@@ -86,17 +104,22 @@ impl Checks<'_> {
             let (Some(old), Some(new)) = (old, new) else {
                 continue;
             };
-            if old != new {
-                let message = format!("its {what} is `{new}`, not `{old}`");
-                self.error(code, plane(target), message);
+            if old == new || code == Code::TrustDomainsDiffer && aliased {
+                continue;
             }
+            let mut message = format!("its {what} is `{new}`, not `{old}`");
+            if code == Code::TrustDomainsDiffer {
+                message += ", and not each of them is an alias where the other is the domain";
+            }
+            self.error(code, plane(target), message);
         }
     }
 
     fn settings(&mut self, target: &Revision, old: &Mesh, new: &Mesh) {
         let names: BTreeSet<&String> = old.settings.keys().chain(new.settings.keys()).collect();
         for name in names {
-            if OWN.contains(&name.as_str()) {
+            let of_domains = name == ALIASES && old.trust_domain != new.trust_domain;
+            if OWN.contains(&name.as_str()) || of_domains {
                 continue;
             }
             let show = |mesh: &Mesh| match mesh.settings.get(name) {

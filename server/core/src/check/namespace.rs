@@ -24,7 +24,7 @@ impl Checks<'_> {
             for workload in namespace.workloads.values() {
                 self.pinned(name, workload, &after);
             }
-            self.gateways(name, namespace, &meta.labels);
+            self.gateways(name, namespace);
         }
         self.cni();
     }
@@ -87,7 +87,7 @@ impl Checks<'_> {
         }
     }
 
-    fn gateways(&mut self, name: &str, namespace: &Namespace, labels: &Labels) {
+    fn gateways(&mut self, name: &str, namespace: &Namespace) {
         for workload in namespace.workloads.values().filter(|it| it.role == Role::Gateway) {
             let object = format!("{}/{name}/{}", workload.key.kind.as_str(), workload.key.name);
             let message = "it is a gateway, and traffic of many applications may pass it: its namespace \
@@ -111,14 +111,13 @@ impl Checks<'_> {
                     let message = format!("this {what} names `{revision}` itself, and stays there");
                     self.warn(Code::GatewayPinned, object, message);
                 }
-                (_, None) if labels.contains_key(label::REVISION) => {
+                (_, None) => {
                     let message = format!(
                         "istiod rolls this {what} by itself as soon as the namespace's label changes, \
                          before any workload is restarted"
                     );
                     self.warn(Code::GatewayRollsAtOnce, object, message);
                 }
-                _ => {}
             }
         }
     }

@@ -67,21 +67,26 @@ impl Checks<'_> {
         let Some(of) = self.cluster.planes().get(revision).filter(calisti) else {
             return;
         };
-        let Some(noted) = self.around.noted.get(&of.revision) else {
+        // An empty list is not written; where no plane has one, they may be of a version without any.
+        let (noted, none) = (&self.around.noted, BTreeSet::new());
+        if noted.is_empty() {
             return;
-        };
+        }
+        let noted = noted.get(&of.revision).unwrap_or(&none);
         let labelled: BTreeSet<String> = self
             .cluster
             .namespaces()
             .filter(|(_, meta, _)| {
                 meta.labels.get(crate::label::REVISION).is_some_and(|it| *it == revision.0)
-                    && !meta.terminating
             })
             .map(|(name, _, _)| name.to_owned())
             .collect();
-        if *noted != labelled {
-            let differing: Vec<&str> =
-                noted.symmetric_difference(&labelled).take(3).map(String::as_str).collect();
+        // What goes may be noted or not.
+        let stays =
+            |name: &str| !self.cluster.namespace(name).is_some_and(|(it, _)| it.terminating);
+        let differing = noted.symmetric_difference(&labelled).map(String::as_str);
+        let differing: Vec<&str> = differing.filter(|name| stays(name)).take(3).collect();
+        if !differing.is_empty() {
             let message = format!(
                 "its status.injectionNamespaces does not follow the labels ({}): its operator may be \
                  dead, and its status stale",

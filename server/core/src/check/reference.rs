@@ -28,7 +28,7 @@ impl Checks<'_> {
             for destination in &resource.destinations {
                 if !offered(hosts, destination, &resource.namespace) {
                     let message = format!(
-                        "it names the host {destination}, which no Service and no ServiceEntry offers"
+                        "it names the host {destination}, which no Service and no ServiceEntry of this cluster offers"
                     );
                     self.warn(Code::ReferenceBroken, resource.object(), message);
                 }
@@ -42,9 +42,10 @@ fn offered(hosts: &BTreeSet<String>, host: &str, namespace: &str) -> bool {
     if hosts.contains(host) {
         return true;
     }
+    // Which domain a cluster has is not known here; that of the whole mesh is `clusterset.local`.
     let full = match host.split('.').collect::<Vec<_>>().as_slice() {
         [name] => format!("{name}.{namespace}.svc.cluster.local"),
-        [name, namespace] | [name, namespace, "svc"] => {
+        [name, namespace] | [name, namespace, "svc", ..] => {
             format!("{name}.{namespace}.svc.cluster.local")
         }
         _ => host.to_owned(),

@@ -23,6 +23,8 @@ pub struct Surroundings {
     pub trials: Vec<Trial>,
     /// Why pod templates could not be tried; none where they were.
     pub untried: Option<String>,
+    /// Why only some of the answers were put beside a pod that runs; none where all were.
+    pub uncompared: Option<String>,
     /// Istio's resources in the namespaces.
     pub resources: Vec<Resource>,
     /// Why they could not be validated; none where they were.
@@ -78,12 +80,23 @@ pub struct Mesh {
     pub network: Option<String>,
     /// Id of the cluster.
     pub cluster_id: Option<String>,
-    /// The root certificate of its CA, as PEM without white space.
-    pub root: Option<String>,
+    /// Other trust domains that count as its own.
+    pub aliases: BTreeSet<String>,
+    /// The root certificates that its proxies trust, as [`certificates`] tells them; empty where not told.
+    pub roots: BTreeSet<String>,
+    /// The namespace whose configuration holds for all others.
+    pub root_namespace: Option<String>,
     /// Which namespaces it looks at; empty: all.
     pub discovery: Vec<Selector>,
     /// Every setting of its mesh configuration, by its name; values in one normal form.
     pub settings: BTreeMap<String, String>,
+}
+
+/// The certificates of a bundle in PEM, each without white space, whatever their order.
+pub fn certificates(bundle: &str) -> BTreeSet<String> {
+    let text: String = bundle.split_whitespace().collect();
+    let each = text.split("-----BEGINCERTIFICATE-----").filter(|it| !it.is_empty());
+    each.map(str::to_owned).collect()
 }
 
 /// A PodDisruptionBudget.

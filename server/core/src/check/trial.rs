@@ -2,6 +2,8 @@
 
 use super::Checks;
 use super::surroundings::{Redirection, Sidecar, Trial};
+use crate::cluster::Controller;
+use crate::pod::{Injected, Pod};
 use crate::problem::Code;
 use crate::workload::{Workload, WorkloadKey, WorkloadKind};
 
@@ -9,9 +11,11 @@ impl Checks<'_> {
     pub(super) fn trials(&mut self) {
         let around = self.around;
         if let Some(why) = &around.untried {
-            let message =
-                format!("its injector could not be asked what it makes of the pods: {why}");
+            let message = format!("what its injector makes of the pods is not all known: {why}");
             self.warn(Code::TrialImpossible, super::plane(&self.scope.target), message);
+        }
+        if let Some(why) = &around.uncompared {
+            self.note(Code::TrialImpossible, super::plane(&self.scope.target), why);
         }
         for trial in &around.trials {
             if !self.spared(trial) {
@@ -33,24 +37,41 @@ impl Checks<'_> {
         let Trial { outcome, running, .. } = trial;
         let workload = &trial.workload();
         let target = &self.scope.target;
-        match (outcome, running) {
+        let has = running.as_ref().map(Option::is_some).or_else(|| self.injected(trial));
+        match (outcome, has) {
             (Err(why), _) => {
                 let message = format!("the injector of `{target}` refuses its pod template: {why}");
                 self.error(Code::TrialRefused, workload, message);
             }
-            (Ok(None), Some(Some(_))) => {
+            (Ok(None), Some(true)) => {
                 let message = format!(
                     "its pods have a sidecar, and the injector of `{target}` would give them none"
                 );
                 self.error(Code::TrialWithoutSidecar, workload, message);
             }
-            (Ok(Some(_)), Some(None)) => {
+            (Ok(Some(_)), Some(false)) => {
                 let message = format!("its pods have no sidecar, and get one of `{target}`");
                 self.warn(Code::TrialNewSidecar, workload, message);
             }
-            (Ok(Some(new)), Some(Some(old))) => self.differences(workload, old, new),
-            (Ok(_), _) => {}
+            (Ok(Some(new)), Some(true)) => {
+                if let Some(Some(old)) = running {
+                    self.differences(workload, old, new);
+                }
+            }
+            (Ok(None), Some(false)) | (Ok(_), None) => {}
         }
+    }
+
+    /// Whether the pods of a workload that run have a sidecar, by the view; none where none runs.
+    fn injected(&self, trial: &Trial) -> Option<bool> {
+        let (_, namespace) = self.cluster.namespace(&trial.namespace)?;
+        let name = (trial.kind.as_str(), trial.name.as_str());
+        let own = |pod: &&Pod| match namespace.controller(pod) {
+            Controller::Workload(key) => (key.kind.as_str(), key.name.as_str()) == name,
+            _ => false,
+        };
+        let pods = namespace.pods.values().filter(|pod| !pod.terminating).filter(own);
+        pods.map(|pod| pod.make.injected != Injected::No).reduce(|one, other| one || other)
     }
 
     fn differences(&mut self, workload: &str, old: &Sidecar, new: &Sidecar) {

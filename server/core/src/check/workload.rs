@@ -5,7 +5,8 @@ use crate::cluster::{Controller, Namespace};
 use crate::plan::Severity;
 use crate::pod::Injected;
 use crate::problem::Code;
-use crate::workload::{Workload, WorkloadKind};
+use crate::workload::{Workload, WorkloadKey, WorkloadKind};
+use std::collections::BTreeSet;
 
 impl Checks<'_> {
     pub(super) fn workloads(&mut self) {
@@ -14,8 +15,9 @@ impl Checks<'_> {
             let Some((_, namespace)) = cluster.namespace(name) else {
                 continue;
             };
+            let injected = injected(namespace);
             for workload in namespace.workloads.values().filter(|it| !it.skipped()) {
-                if injected(namespace, workload) {
+                if injected.contains(&workload.key) {
                     self.at_risk(name, workload);
                 }
             }
@@ -75,9 +77,12 @@ impl Checks<'_> {
     }
 }
 
-/// Whether pods of a workload have a sidecar, so that a move restarts it.
-fn injected(namespace: &Namespace, workload: &Workload) -> bool {
-    let own = Controller::Workload(workload.key.clone());
-    let mut pods = namespace.pods.values();
-    pods.any(|pod| pod.make.injected != Injected::No && namespace.controller(pod) == own)
+/// The workloads whose pods have a sidecar, so that a move restarts them.
+fn injected(namespace: &Namespace) -> BTreeSet<WorkloadKey> {
+    let pods = namespace.pods.values().filter(|pod| pod.make.injected != Injected::No);
+    let of = pods.filter_map(|pod| match namespace.controller(pod) {
+        Controller::Workload(key) => Some(key),
+        _ => None,
+    });
+    of.collect()
 }

@@ -6,7 +6,7 @@ use super::world::{
 };
 use revshift_core::cluster::Kind;
 use revshift_core::diagnosis::{InspectedPod, Inspection, Trouble, Warning};
-use revshift_core::explain::{Details, Explanation, Look, Reason, Subject};
+use revshift_core::explain::{Details, Explanation, Labelled, Look, Reason, Subject};
 use revshift_core::injection::Injection;
 use revshift_core::label::InjectionLabels;
 use revshift_core::plan::Method;
@@ -38,7 +38,7 @@ fn look(world: &World, created: i64) -> Look {
     Look {
         details: pods.iter().map(|pod| (pod.pod.name.clone(), details.clone())).collect(),
         inspection: Inspection { at: Duration::ZERO, pods, warnings: Vec::new() },
-        labelled: Some(at(100)),
+        labelled: Labelled::At(at(100)),
     }
 }
 
@@ -71,6 +71,11 @@ fn what_was_not_restarted_is_told_from_what_was_injected_wrongly() {
     }
     assert_eq!(reason(&bare, 50), Reason::NotRestarted);
     assert_eq!(reason(&bare, 150), Reason::WebhookDown);
+    // Of the same second nobody knows, unless there were no pods before.
+    assert_eq!(reason(&bare, 100), Reason::NotRestarted);
+    let whole = Look { labelled: Labelled::AtCreation, ..look(&bare, 100) };
+    let why = explained(&bare, &whole, None).pods[0].why.clone();
+    assert_eq!(why.map(|why| why.reason), Some(Reason::WebhookDown));
     // Where a tag leads may have changed after the pod was made.
     let mut tagged = world;
     tagged.injectors("prod", revisioned("prod", NEW, Some("prod")));

@@ -22,10 +22,14 @@ pub(super) async fn read(
     reading: &mut Reading<'_>,
     istiods: &Webhooks,
     validator: Option<&Webhook>,
+    root: Option<String>,
     until: Instant,
 ) {
     let mut objects = Vec::new();
     let kinds = served(reading).await;
+    // What is in the target's root namespace holds for all others.
+    let places: BTreeSet<String> = reading.namespaces.iter().cloned().chain(root).collect();
+    let mut gateways = true;
     for resource in &kinds {
         let what = format!("{}s", resource.kind);
         let take = |mut object: DynamicObject| {
@@ -36,13 +40,20 @@ pub(super) async fn read(
             });
             objects.push((object, resource.plural.clone()));
         };
-        reading.each_dynamic(&what, resource, take).await;
+        let read = reading.each_dynamic(&what, resource, &places, take).await;
+        gateways &= read || resource.kind != "Gateway";
     }
     if objects.is_empty() {
         return;
     }
     hosts(reading, &kinds, &objects).await;
     let mut found: Vec<Resource> = objects.iter().map(|(object, _)| described(object)).collect();
+    if !gateways {
+        // Nothing is said of references to what could not be read.
+        for it in &mut found {
+            it.gateways.clear();
+        }
+    }
     if let Some(validator) = validator {
         validate(reading, (istiods, validator), until, &objects, &mut found).await;
     } else {

@@ -16,13 +16,17 @@ const NEEDED: [(&str, &str, &str); 5] = [
     ("create", "", "pods/eviction"),
 ];
 
+/// The same of Argo Rollouts, where there are any.
+const OF_ROLLOUTS: (&str, &str, &str) = ("patch", "argoproj.io", "rollouts");
+
 pub(super) async fn read(reading: &mut Reading<'_>, scope: &Scope) {
     if scope.namespaces.is_empty() {
         return;
     }
     let api = Api::<SelfSubjectAccessReview>::all(reading.client.clone());
     let mut denied = Vec::new();
-    for (verb, group, resource) in NEEDED {
+    let rollouts = reading.around.workloads.iter().any(|it| it.kind == "Rollout");
+    for (verb, group, resource) in NEEDED.into_iter().chain(rollouts.then_some(OF_ROLLOUTS)) {
         let (kind, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let attributes = ResourceAttributes {
@@ -40,7 +44,7 @@ pub(super) async fn read(reading: &mut Reading<'_>, scope: &Scope) {
         match api.create(&PostParams::default(), &review).await {
             Ok(review) => {
                 if review.status.is_some_and(|status| !status.allowed) {
-                    let group = if group.is_empty() { "" } else { "apps/" };
+                    let group = some(group).map(|group| group + "/").unwrap_or_default();
                     denied.push(format!("{verb} {group}{resource}"));
                 }
             }

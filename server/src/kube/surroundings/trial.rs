@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use revshift_core::check::surroundings::{Redirection, Sidecar, Trial};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// So many workloads are tried in one check; a check of more says so.
@@ -39,6 +39,7 @@ pub(super) async fn make(
         reading.around.untried = Some("the target has no injector webhook".to_owned());
         return;
     };
+    reading.around.uncompared = uncompared(samples);
     let running = running(reading, samples).await;
     let answers =
         asked(templates, until, async |template| match ask(istiods, injector, &template).await {
@@ -61,6 +62,19 @@ pub(super) async fn make(
     }
 }
 
+/// Why sidecars are compared with those of some namespaces only.
+fn uncompared(samples: &Samples) -> Option<String> {
+    let namespaces: BTreeSet<&String> = samples.keys().map(|(namespace, _)| namespace).collect();
+    (namespaces.len() > super::FEW).then(|| {
+        format!(
+            "image, ports and resources of sidecars are compared with pods of the first {} of {} \
+             namespaces only",
+            super::FEW,
+            namespaces.len()
+        )
+    })
+}
+
 /// The sidecars of the chosen pods by workload.
 async fn running(
     reading: &mut Reading<'_>,
@@ -72,7 +86,8 @@ async fn running(
             *all.entry(namespace).or_default() += 1;
             all
         });
-    // Pods are large: of many namespaces the first are looked at, and others are compared with nothing.
+    // Pods are large: of many namespaces the first are looked at; of others the view tells at least whether
+    // they have a sidecar.
     for namespace in by_namespace.into_keys().take(super::FEW) {
         let api = Api::<Pod>::namespaced(reading.client.clone(), namespace);
         let read = pages(&api, ListParams::default(), |pod: Pod| {

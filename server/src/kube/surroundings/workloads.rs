@@ -90,8 +90,9 @@ pub(super) async fn templates(reading: &mut Reading<'_>, most: usize) -> (Vec<Te
             take(plain("CronJob", &object, &template), value(&template));
         })
         .await;
+    let namespaces = reading.namespaces;
     reading
-        .each_dynamic("Rollouts", &observe::rollouts(), |object| {
+        .each_dynamic("Rollouts", &observe::rollouts(), namespaces, |object| {
             let spec = &object.data["spec"];
             // One that refers to another workload's template is tried as that.
             let Ok(template) = serde_json::from_value::<PodTemplateSpec>(spec["template"].clone())

@@ -112,7 +112,7 @@ pub(super) const RULES: &[(&str, &str, &[&str])] = &[
     (
         "analysis",
         "references that do not resolve",
-        &["RS5008", "core/check::hosts_are_found_by_any_of_their_names"],
+        &["RS5008", "core/finding::hosts_are_found_by_any_of_their_names"],
     ),
     ("analysis", "what the schema refuses or warns of", &["RS5001", "RS5002"]),
     (
@@ -134,7 +134,7 @@ pub(super) const RULES: &[(&str, &str, &[&str])] = &[
     (
         "analysis",
         "an EnvoyFilter that may not apply during an upgrade",
-        &["RS5004", "core/check::a_filter_is_judged_by_the_versions_of_both_planes"],
+        &["RS5004", "core/finding::a_filter_is_judged_by_the_versions_of_both_planes"],
     ),
     ("analysis", "what istiod's own analysis has written", &["RS5003"]),
     ("analysis", "settings that an upgrade changes", &["RS2026"]),
