@@ -149,11 +149,19 @@ async fn a_rollback_is_planned_asked_for_and_created_with_its_reason() {
         migration: None,
         plan: Some(header("r1")),
         entries: entries.clone(),
+        findings: vec![proto::Finding {
+            severity: proto::finding::Severity::Warning.into(),
+            code: "RS1304".into(),
+            object: "Namespace/smm-demo".into(),
+            message: "its former label leads elsewhere".into(),
+            remedy: "nothing".into(),
+        }],
     };
     let made = proto::RollbackMigrationResponse {
         migration: Some(migration(migration::State::Pending)),
         plan: Some(header("r1")),
         entries,
+        findings: Vec::new(),
     };
     let server = Fake::default().answer(planned).answer(made);
     let end = revshift("rollback m-6 -n smm-demo --yes --detach --reason")
@@ -162,6 +170,7 @@ async fn a_rollback_is_planned_asked_for_and_created_with_its_reason() {
         .run()
         .await;
     end.is(Done).printed("m-7\n");
+    end.mentions("WARNING RS1304 Namespace/smm-demo: its former label leads elsewhere");
     let requests = server.requests::<proto::RollbackMigrationRequest>();
     assert!(requests[0].validate_only && requests[0].plan_hash.is_empty());
     assert!(!requests[1].validate_only && !requests[1].request_id.is_empty());

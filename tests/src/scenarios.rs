@@ -83,6 +83,7 @@ scenarios! {
     failures::failures_are_told_apart_and_rolled_back_together,
     failures::a_stuck_namespace_is_rolled_back_alone,
     failures::a_deployments_own_deadline_is_kept,
+    failures::a_rollout_without_progress_fails_in_time,
     failures::a_stuck_stateful_set_needs_no_hand,
     failures::a_stuck_stateful_set_is_forced,
     blockages::a_quota_without_room_fails_the_move,

@@ -80,7 +80,7 @@ impl Proposal for Rollback {
             proto::RollbackMigrationRequest { validate_only: true, ..self.request.clone() };
         let answer = Self::call(servers, request).await?;
         let header = connect::present(answer.plan)?;
-        Ok(Plan { header, findings: Vec::new(), entries: answer.entries })
+        Ok(Plan { header, findings: answer.findings, entries: answer.entries })
     }
 
     async fn create(

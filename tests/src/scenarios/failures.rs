@@ -126,6 +126,24 @@ pub(crate) async fn a_deployments_own_deadline_is_kept(bed: &dyn Bed) -> Result<
     session.end_with(&["late"]).await
 }
 
+/// Pods that are well and do not count as available yet: a rollout fails in time, though nothing is wrong
+/// with any pod, and goes on when there is more patience.
+pub(crate) async fn a_rollout_without_progress_fails_in_time(bed: &dyn Bed) -> Result<()> {
+    let client = bed.client();
+    application(bed, "stalled").await?;
+    let patient = json!({ "spec": { "minReadySeconds": 500 } });
+    edit::<Deployment>(&client, "stalled", "web", patient).await?;
+    let session = Session::start(bed).await?;
+    let id = session.detach(&["stalled"], &["--rollout-timeout", "20s"]).await?;
+    session.until_problem(&id, "stalled", MoveState::Failed, "RS3001").await?;
+    let hasty = json!({ "spec": { "minReadySeconds": null } });
+    edit::<Deployment>(&client, "stalled", "web", hasty).await?;
+    session.done(&["retry", &id, "-n", "stalled", "--yes"]).await?;
+    session.until_state(&id, "SUCCEEDED").await?;
+    until_injected(bed, "stalled", NEW, 2).await?;
+    session.end_with(&["stalled"]).await
+}
+
 /// An ordered StatefulSet does not replace its broken pod by itself, whatever its template says: the
 /// pod is evicted, when the move is tried again and when it is taken back.
 pub(crate) async fn a_stuck_stateful_set_needs_no_hand(bed: &dyn Bed) -> Result<()> {

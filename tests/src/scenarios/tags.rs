@@ -103,7 +103,8 @@ pub(crate) async fn a_rule_leaves_tags_out_unless_told(bed: &dyn Bed) -> Result<
     let back = ["rollback", id, "--reason", "the tag has moved on"];
     until(bed, "it would go back by the name of the plane", async || {
         let shown = session.done(&[&back[..], &["--dry-run"]].concat()).await?;
-        ensure!(!shown.contains("rule-stable"), "{shown}");
+        ensure!(shown.contains("WARNING RS1304 Namespace/rule-tagged"), "{shown}");
+        ensure!(shown.contains("-> cp-v113x.istio-system"), "{shown}");
         Ok(())
     })
     .await?;

@@ -23,10 +23,13 @@ pub(crate) fn parts(planned: Planned) -> impl Iterator<Item = proto::PlanMigrati
 
 /// A rollback that was only planned.
 pub(crate) fn rollback(planned: Planned) -> proto::RollbackMigrationResponse {
+    let header = header(&planned);
+    let Plan { entries, findings, .. } = planned.plan;
     proto::RollbackMigrationResponse {
         migration: None,
-        plan: Some(header(&planned)),
-        entries: planned.plan.entries.into_iter().map(entry).collect(),
+        plan: Some(header),
+        entries: entries.into_iter().map(entry).collect(),
+        findings: findings.into_iter().map(finding).collect(),
     }
 }
 
@@ -79,7 +82,12 @@ pub(crate) fn stored_rollback(stored: &Stored) -> proto::RollbackMigrationRespon
         label_owner: String::new(),
     });
     let entries = entries.collect();
-    proto::RollbackMigrationResponse { migration: Some(migration), plan: Some(plan), entries }
+    proto::RollbackMigrationResponse {
+        migration: Some(migration),
+        plan: Some(plan),
+        entries,
+        findings: Vec::new(),
+    }
 }
 
 fn header(planned: &Planned) -> proto::PlanHeader {

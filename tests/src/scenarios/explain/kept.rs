@@ -83,6 +83,9 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
     })
     .await?;
 
+    let back = session.run(&["check", "--from", NEW, "--to", OLD, "-n", "kept"]).await?;
+    ensure!(back.stdout.contains("RS1106 Deployment/kept/baked"), "{}", back.stdout);
+
     // A pod's own label asks where its namespace's labels do not.
     namespace(&client, "pinned", &[]).await?;
     let own = with_pod_label(deployment("pinned", "own", 1), "istio.io/rev", OLD);

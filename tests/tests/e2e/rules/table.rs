@@ -303,12 +303,9 @@ const MATRIX: &str = "core/injection::the_matrix_holds_for_every_kind_of_default
 /// Findings that no story provokes, and why; the core's tables do.
 pub(super) const UNTOLD: &[(&str, &str)] = &[
     ("RS1105", "a controller that is not known"),
-    ("RS1106", "a sidecar in the template itself"),
     ("RS1115", "the API server admits it of Rollouts alone, whose strategy is another one"),
-    ("RS1304", "the answer to a rollback has no findings yet; its plan shows the label"),
     ("RS1502", "a plane's own webhook that is led elsewhere"),
     ("RS2002", "a plane that is deleted under a migration"),
-    ("RS3001", "a rollout that makes no progress, and nothing tells why"),
     ("RS3002", "a Deployment's own deadline, where nothing tells why"),
     ("RS3014", "containers that restart now and then"),
     ("RS3020", "a controller of Rollouts that does nothing"),
