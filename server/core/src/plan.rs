@@ -255,6 +255,11 @@ pub(crate) fn foresee(
     prospect::each(goal, m, false).into_iter().collect()
 }
 
+/// The first workload that forbids a move which has not begun.
+pub(crate) fn violation(goal: &Goal<'_>, m: &Move, allow_downtime: bool) -> Option<Violation> {
+    prospect::workloads(goal, m, allow_downtime).err()?.into_iter().next()
+}
+
 /// The plane `name`, if it takes namespaces now.
 pub fn available(cluster: &Cluster, name: &str) -> Result<Revision, Refusal> {
     let plane = plane::resolve(cluster.planes(), name)?;

@@ -6,7 +6,7 @@ use crate::cluster::{Lock, Namespace, NamespaceMeta};
 use crate::eviction;
 use crate::headcount::Headcount;
 use crate::injection::{self, Injection};
-use crate::label::{self, InjectionLabels};
+use crate::label::{self, InjectionLabels, Labels};
 use crate::migration::{MigrationSpec, Move, MoveState, Skip};
 use crate::plan;
 use crate::pod::InjectionWish;
@@ -70,6 +70,9 @@ impl<'a> Step<'a> {
             let message = format!("new pods would be {}", rollout::describe(&injection));
             return self.fail(Code::InjectorMismatch, self.object(), message);
         }
+        if let Some(next) = self.unfit(&labels) {
+            return next;
+        }
         let there = self.labels() == self.m.after && !self.ours();
         let goal = self.goal();
         let finished = self.workloads(&goal).all(|(_, verdict)| finished(&verdict));
@@ -88,6 +91,28 @@ impl<'a> Step<'a> {
             next.headcount = Some(Headcount::of(self.namespace));
         }
         commit(next)
+    }
+
+    /// What has come since the plan and forbids it, where nothing is written yet: with `labels`, a namespace
+    /// would be left on both planes.
+    fn unfit(&self, labels: &Labels) -> Option<Next> {
+        if self.ours() {
+            return None;
+        }
+        let Order { spec, .. } = self.order;
+        let allowed = |code: Code| spec.allowances.iter().any(|it| it.code == code);
+        let wish = InjectionWish::default();
+        let mut injectors = self.facts.cluster.injectors().iter();
+        let distrusted = injectors.any(|it| it.matches(labels, &wish) && !it.trusted);
+        if distrusted && !allowed(Code::WebhookUntrusted) {
+            let object = format!("ControlPlane/{}", spec.target);
+            let message = "its injector webhook has no CA bundle, so the API server cannot call it";
+            return Some(self.fail(Code::WebhookUntrusted, object, message.to_owned()));
+        }
+        let goal = Goal { labels, ..self.goal() };
+        let Violation { code, subject, description } =
+            plan::violation(&goal, self.m, spec.allow_downtime)?;
+        Some(block(self.m, self.facts, code, subject, description, None))
     }
 
     /// While labels of the plan lead elsewhere, whatever is restarted would land there: what has begun waits.

@@ -1,12 +1,13 @@
 //! The steps of a move, state by state.
 
 use super::story::{Story, new};
-use super::world::{NEW, OLD, deployed, labels, rev};
+use super::world::{NEW, OLD, deployed, deployment, labels, rev, revisioned};
 use revshift_core::cluster::{Kind, Lock};
 use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, LOOK_AGAIN, Next, SETTLE};
+use revshift_core::workload::Obstacle;
 use std::time::Duration;
 
 #[test]
@@ -148,6 +149,34 @@ fn planes_are_checked_again_when_a_move_starts() {
         "cp-v113x",
     );
     assert_eq!(story.code().0, Code::PlaneGone);
+}
+
+#[test]
+fn what_has_come_since_the_plan_is_judged_before_anything_is_written() {
+    let single = || {
+        let mut story = Story::new(MoveState::Checking);
+        story.world.workload("shop", deployment("single", 1));
+        story.world.pod("shop", deployed("single", "ccc", "0", Injected::By(rev(OLD))));
+        story.world.edit_workload("shop", "single", |it| it.obstacle = Some(Obstacle::Paused));
+        story
+    };
+    let mut story = single();
+    let object = "Deployment/shop/single".to_owned();
+    assert_eq!(story.code(), (Code::WorkloadNeedsDowntime, object));
+    assert!(!story.m().relabelled);
+    let mut allowed = single();
+    allowed.migration.spec.allow_downtime = true;
+    assert_eq!(allowed.commits(), MoveState::Relabeling);
+    // What has been relabelled goes on: its pods are of both planes already.
+    let mut begun = single();
+    begun.edit(|m| m.relabelled = true);
+    assert_eq!(begun.commits(), MoveState::Relabeling);
+    // The API server could not call the target's webhook.
+    let mut story = Story::new(MoveState::Checking);
+    let mut injectors = revisioned(NEW, NEW, None);
+    injectors.iter_mut().for_each(|it| it.trusted = false);
+    story.world.injectors(NEW, injectors);
+    assert_eq!(story.code(), (Code::WebhookUntrusted, format!("ControlPlane/{NEW}")));
 }
 
 #[test]

@@ -224,12 +224,15 @@ fn new_set(
         Reference::new(dialect.resource, object::namespace(deployment), object::name(deployment));
     if let Some(new) = &sets.new {
         let mut number = number(new);
-        if number <= newest {
-            number = newest + 1;
+        let patience = pods::min_ready(deployment);
+        if number <= newest || pods::min_ready(new) != patience {
+            number = number.max(newest + 1);
             let reference =
                 Reference::new(kind::REPLICA_SETS, object::namespace(new), object::name(new));
+            // Old sets keep theirs.
             cluster.update_main(&reference, dialect.manager, |set| {
                 object::set_annotation(set, dialect.revision, &number.to_string());
+                object::set(set, "/spec/minReadySeconds", patience.as_secs());
             });
         }
         number_owner(cluster, &target, number, dialect);

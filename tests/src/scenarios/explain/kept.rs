@@ -48,6 +48,13 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
     jobs(bed).await?;
     ready(bed, "kept", 11).await?;
 
+    let session = Session::start(bed).await?;
+    until(bed, "the check finds what is baked in", async || {
+        let found = session.run(&["check", "--from", OLD, "--to", NEW, "-n", "kept"]).await?;
+        ensure!(found.stdout.contains("RS1106 Deployment/kept/baked"), "{}", found.stdout);
+        Ok(())
+    })
+    .await?;
     set_label(&client, "kept", "istio.io/rev", Some(NEW)).await?;
     until_injecting(bed, "kept", NEW).await?;
     let restart = json!({ "spec": { "template": { "metadata": { "labels": { "turn": "2" } } } } });
@@ -56,7 +63,6 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
         json!({ "spec": { "template": { "metadata": { "labels": { FAILS: "image-pull" } } } } });
     edit::<Deployment>(&client, "kept", "stuck", fails).await?;
 
-    let session = Session::start(bed).await?;
     for (list, name, reason) in [
         ("workloads", "partition", "REASON_PARTITION"),
         ("workloads", "owned", "REASON_OWNED"),
@@ -82,9 +88,6 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
         Ok(())
     })
     .await?;
-
-    let back = session.run(&["check", "--from", NEW, "--to", OLD, "-n", "kept"]).await?;
-    ensure!(back.stdout.contains("RS1106 Deployment/kept/baked"), "{}", back.stdout);
 
     // A pod's own label asks where its namespace's labels do not.
     namespace(&client, "pinned", &[]).await?;
