@@ -8,6 +8,7 @@ mod crash;
 mod grpcurl;
 mod many;
 mod procedure;
+mod retirement;
 mod smoke;
 mod startup;
 mod workloads;
@@ -46,6 +47,7 @@ impl Story {
             .chain(crash::SCENARIOS)
             .chain(procedure::SCENARIOS)
             .chain(checks::SCENARIOS)
+            .chain(retirement::SCENARIOS)
             .chain(grpcurl::SCENARIOS);
         let all = first.chain(last.map(Self::Real)).chain(Self::shared(""));
         all.filter(|story| story.name().contains(filter)).collect()
