@@ -3,6 +3,7 @@
 //! Nothing depends on them: they may be lost, and none is told twice for one change.
 
 use crate::migration::{Migration, MigrationState, Move, MoveState, PauseReason};
+use crate::retirement::{Record, Retirement, RetirementState};
 
 /// Something to tell about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,11 @@ pub enum Subject {
     },
     /// A migration.
     Migration {
+        /// Its id.
+        id: String,
+    },
+    /// A retirement.
+    Retirement {
         /// Its id.
         id: String,
     },
@@ -127,4 +133,41 @@ pub fn of_migration(
     // A migration may pause twice with as many namespaces moved.
     let key = format!("{reason}\n{message}\n{}", migration.moves.highest());
     Some(Announcement { subject: Subject::Migration { id }, warning, reason, message, key })
+}
+
+/// What the people who run control planes may want to know when a retirement comes to stand at `after`.
+pub fn of_retirement(retirement: &Retirement, after: &Record) -> Option<Announcement> {
+    if retirement.record.state == after.state {
+        return None;
+    }
+    let plane = &retirement.spec.plane.revision;
+    let (warning, reason, message) = match after.state {
+        RetirementState::Blocked(_) => {
+            let blocking: Vec<_> = after.findings.iter().filter(|it| it.blocks).collect();
+            let why = blocking.first().map_or_else(String::new, |first| {
+                let (code, object) = (first.code.as_str(), &first.object);
+                format!(": {code} {object}: {}; {}", first.message, first.remedy)
+            });
+            let more = match blocking.len() {
+                0 | 1 => String::new(),
+                many => format!(" (and {} more)", many - 1),
+            };
+            (true, "Blocked", format!("control plane {plane} cannot be retired{why}{more}"))
+        }
+        RetirementState::Deleting => {
+            let text = format!("control plane {plane} is proved to be unused, and is deleted now");
+            (false, "Deleting", text)
+        }
+        RetirementState::Retired => (false, "Retired", format!("control plane {plane} is gone")),
+        RetirementState::Cancelled => {
+            (false, "Cancelled", format!("control plane {plane} is not retired any more"))
+        }
+        RetirementState::Checking
+        | RetirementState::Cordoning
+        | RetirementState::Proving
+        | RetirementState::Verifying => return None,
+    };
+    let id = retirement.id.clone();
+    let key = format!("{reason}\n{}\n{}", after.epoch, after.since);
+    Some(Announcement { subject: Subject::Retirement { id }, warning, reason, message, key })
 }

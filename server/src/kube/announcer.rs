@@ -42,7 +42,7 @@ pub fn announcer(client: Client) -> (Announcer, Telling) {
 }
 
 impl Announcer {
-    /// Tells it as soon as may be. `uid` is that of the migration, where it is about one.
+    /// Tells it as soon as may be. `uid` is that of the migration or retirement, where it is about one.
     pub fn tell(&self, announcement: Announcement, uid: &str, at: Timestamp) {
         if let Err(error) = self.sender.try_send((announcement, uid.to_owned(), at)) {
             debug!(%error, "an Event is not told");
@@ -67,6 +67,17 @@ impl Telling {
     }
 }
 
+/// What revshift stores itself.
+fn own(kind: &str, id: String, uid: String) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("revshift.dev/v1alpha1".to_owned()),
+        kind: Some(kind.to_owned()),
+        name: Some(id),
+        uid: Some(uid),
+        ..ObjectReference::default()
+    }
+}
+
 /// An Event about a namespace is kept in it, where those see it who own it; the API server would take
 /// it in `default` as well.
 fn event(announcement: Announcement, uid: String, at: Timestamp) -> Event {
@@ -83,16 +94,8 @@ fn event(announcement: Announcement, uid: String, at: Timestamp) -> Event {
             };
             (name, about)
         }
-        Subject::Migration { id } => {
-            let about = ObjectReference {
-                api_version: Some("revshift.dev/v1alpha1".to_owned()),
-                kind: Some("Migration".to_owned()),
-                name: Some(id),
-                uid: Some(uid),
-                ..ObjectReference::default()
-            };
-            (DEFAULT_NAMESPACE.to_owned(), about)
-        }
+        Subject::Migration { id } => (DEFAULT_NAMESPACE.to_owned(), own("Migration", id, uid)),
+        Subject::Retirement { id } => (DEFAULT_NAMESPACE.to_owned(), own("Retirement", id, uid)),
     };
     let about = involved_object.name.clone().unwrap_or_default();
     let digest = Sha256::digest(key.as_bytes());

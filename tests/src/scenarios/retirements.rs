@@ -1,5 +1,6 @@
 //! Control planes that are proved to be unused, and deleted.
 
+use super::events::until_told;
 use crate::bed::Bed;
 use crate::cluster::{
     NEW, create, delete_namespace, deployment, expect_injected, namespace, ready, set_label,
@@ -82,6 +83,10 @@ pub(crate) async fn a_used_plane_is_refused_and_an_unused_one_retired(bed: &dyn 
             ensure!(one["state"] == "STATE_RETIRED" && one["id"] == id.as_str(), "{one}");
             ensure!(one["proofTimes"].as_array().is_some_and(|all| all.len() == 2), "{one}");
             ensure!(one["allowed"][0]["code"] == "RS6015", "{one}");
+            for reason in ["Deleting", "Retired"] {
+                let told = until_told(bed, "default", &id, reason).await?;
+                ensure!(told.involved_object.kind.as_deref() == Some("Retirement"), "{told:?}");
+            }
             // The name is free again.
             namespace(&client, "retire-late", &[("istio.io/rev", &plane.revision)]).await
         })

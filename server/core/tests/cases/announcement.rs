@@ -1,8 +1,11 @@
 //! What is told as Kubernetes Events, and what is not.
 
+use super::retiring::retirement;
 use super::world::{NEW, at, migration, problem};
-use revshift_core::announcement::{Subject, of_migration, of_move};
+use revshift_core::announcement::{Subject, of_migration, of_move, of_retirement};
 use revshift_core::migration::{Leftover, LeftoverReason, MigrationState, MoveState, PauseReason};
+use revshift_core::problem::Code;
+use revshift_core::retirement::{Finding, Record, Resume, RetirementState};
 
 #[test]
 fn owners_hear_of_what_concerns_them_and_of_each_thing_once() {
@@ -57,4 +60,37 @@ fn a_migration_tells_when_it_halts_or_ends() {
         assert_eq!(of_migration(&m, state.as_str(), state), None, "it stood there before");
     }
     assert_eq!(of_migration(&m, "PENDING", MigrationState::Running), None);
+}
+
+#[test]
+fn a_retirement_tells_what_keeps_it_and_how_it_ends() {
+    let retirement = retirement();
+    let finding = |code: Code, blocks: bool| Finding {
+        code,
+        object: "Namespace/shop".to_owned(),
+        message: "it leads there".to_owned(),
+        remedy: "move it".to_owned(),
+        blocks,
+        allowed: None,
+    };
+    let used = Code::UsedByNamespace;
+    for (state, findings, expected) in [
+        (
+            RetirementState::Blocked(Resume::Checking),
+            vec![finding(used, true), finding(Code::UsedByPods, true), finding(used, false)],
+            Some((true, "Blocked", "RS6003 Namespace/shop: it leads there; move it (and 1 more)")),
+        ),
+        (RetirementState::Deleting, vec![], Some((false, "Deleting", "is deleted now"))),
+        (RetirementState::Retired, vec![], Some((false, "Retired", "is gone"))),
+        (RetirementState::Cancelled, vec![], Some((false, "Cancelled", "not retired any more"))),
+        (RetirementState::Proving, vec![], None),
+        (RetirementState::Checking, vec![], None),
+    ] {
+        let after = Record { state, findings, ..retirement.record.clone() };
+        let told = of_retirement(&retirement, &after);
+        let found = told.as_ref().map(|it| (it.warning, it.reason));
+        assert_eq!(found, expected.map(|(warning, reason, _)| (warning, reason)), "{state:?}");
+        let words = expected.map_or("", |(.., words)| words);
+        assert!(told.is_none_or(|it| it.message.contains(words)), "{state:?}");
+    }
 }

@@ -15,7 +15,7 @@ use revshift_core::retirement::{
 };
 use std::time::Duration;
 
-fn retirement() -> Retirement {
+pub(crate) fn retirement() -> Retirement {
     Retirement {
         id: "r-0123456789".to_owned(),
         spec: RetirementSpec {

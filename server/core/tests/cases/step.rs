@@ -174,7 +174,9 @@ fn what_has_come_since_the_plan_is_judged_before_anything_is_written() {
     // The API server could not call the target's webhook.
     let mut story = Story::new(MoveState::Checking);
     let mut injectors = revisioned(NEW, NEW, None);
-    injectors.iter_mut().for_each(|it| it.trusted = false);
+    for injector in &mut injectors {
+        injector.trusted = false;
+    }
     story.world.injectors(NEW, injectors);
     assert_eq!(story.code(), (Code::WebhookUntrusted, format!("ControlPlane/{NEW}")));
 }
@@ -270,13 +272,13 @@ fn a_cancelled_migration_finishes_what_it_has_relabelled() {
 #[test]
 fn only_what_needs_it_is_restarted() {
     let mut story = Story::relabelled(MoveState::Restarting);
-    let mut opted = super::world::deployment("opted", 1);
+    let mut opted = deployment("opted", 1);
     opted.wish = super::world::wish(&[("sidecar.istio.io/inject", "false")]);
     story.world.workload("shop", opted);
     story.world.pod("shop", deployed("opted", "ccc", "0", Injected::No));
-    story.world.workload("shop", super::world::deployment("there", 1));
+    story.world.workload("shop", deployment("there", 1));
     story.world.pod("shop", deployed("there", "ddd", "0", new()));
-    story.world.workload("shop", super::world::deployment("idle", 0));
+    story.world.workload("shop", deployment("idle", 0));
     let names: Vec<String> = story
         .calls()
         .iter()

@@ -9,6 +9,7 @@ use crate::kube::crd::Retirement as RetirementObject;
 use crate::kube::record::retirement as record;
 use crate::published::State;
 use kube::{Error, ResourceExt};
+use revshift_core::announcement;
 use revshift_core::retirement::census::Cordon;
 use revshift_core::retirement::{
     Call, DeleteRefusal, Look, Memory, Record, Retirement, RetirementState, Sight, Step, step,
@@ -100,9 +101,12 @@ impl Acting {
                 }
                 Step::Wait(Some(due)) => wake = Some(wake.map_or(due, |wake| wake.min(due))),
                 Step::Wait(None) => {}
-                Step::Commit(record) => self.store_retirement(object, &record, None, parts, tasks),
+                Step::Commit(record) => {
+                    self.store_retirement((retirement, object), &record, None, parts, tasks);
+                }
                 Step::Proved(record) => {
-                    self.store_retirement(object, &record, Some(elapsed), parts, tasks);
+                    let proved = Some(elapsed);
+                    self.store_retirement((retirement, object), &record, proved, parts, tasks);
                 }
                 Step::Call(call) => {
                     self.retiring.busy.insert(id.clone());
@@ -117,7 +121,7 @@ impl Acting {
 
     fn store_retirement(
         &mut self,
-        object: &RetirementObject,
+        (retirement, object): (&Retirement, &RetirementObject),
         record: &Record,
         proved: Option<Duration>,
         parts: &Parts,
@@ -125,12 +129,20 @@ impl Acting {
     ) {
         let id = object.name_any();
         self.retiring.busy.insert(id.clone());
-        let status = record::status(record, object.status.as_ref(), parts.clock.now());
+        let now = parts.clock.now();
+        let status = record::status(record, object.status.as_ref(), now);
+        let announcement = announcement::of_retirement(retirement, record);
+        let (announcer, uid) = (parts.announcer.clone(), object.uid().unwrap_or_default());
         info!(retirement = id, state = status.state, findings = status.findings.len(), "goes on");
         let (store, object) = (parts.retirements.clone(), object.clone());
         tasks.spawn(async move {
             let told = match store.commit(&object, status).await {
-                Ok(written) => Told::Stored(Some(Box::new(written)), proved),
+                Ok(written) => {
+                    if let Some(announcement) = announcement {
+                        announcer.tell(announcement, &uid, now);
+                    }
+                    Told::Stored(Some(Box::new(written)), proved)
+                }
                 Err(error) => {
                     pause_after(&id, &error).await;
                     match store.again(&id).await {
