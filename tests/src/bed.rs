@@ -46,7 +46,7 @@ pub enum Power {
     /// The status that the operator of a plane writes is the scenario's to write.
     PlaneStatus,
     /// Istiods can be asked who is connected to them, and the proxies of pods obey the label
-    /// `bed.revshift.dev/proxy`: `absent` or `rejects`.
+    /// `bed.revshift.dev/proxy`: `absent`, `rejects` or `silent`, and `bed.revshift.dev/proxy-at`: a plane.
     Istiods,
     /// Argo's Rollouts controller runs, but their definition is not installed.
     Rollouts,

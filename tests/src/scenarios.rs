@@ -161,6 +161,7 @@ scenarios! {
     connections::a_namespace_counts_as_moved_once_it_is_connected,
     connections::a_pod_that_is_not_connected_fails_the_move,
     connections::a_pod_that_rejects_its_configuration_fails_the_move,
+    connections::a_pod_that_is_connected_elsewhere_or_never_answers_fails_the_move,
     connections::an_istiod_that_cannot_be_asked_blocks_the_move,
     connections::istiods_decide_whether_the_next_wave_begins,
     retirements::a_used_plane_is_refused_and_an_unused_one_retired,

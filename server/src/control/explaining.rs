@@ -53,7 +53,7 @@ impl Control {
     /// Explains namespace `name`; with the name of a plane, also what labels that lead there would make
     /// of it. The namespace and its pods are read for that, and not taken from a watch.
     pub async fn explain(&self, name: &str, target: &str) -> Result<Explained, Failure> {
-        drop(self.ready()?);
+        let planes = self.ready()?.cluster.planes().keys().cloned().collect();
         let client = self.store.client();
         let read = look::look(&client, name, self.clock.elapsed()).await;
         let read =
@@ -61,7 +61,7 @@ impl Control {
         let Some((meta, look)) = read else {
             return Err(Refusal::NamespaceNotFound(name.to_owned()).into());
         };
-        let (connected, unheard) = self.connected(name, &look).await;
+        let (connected, unheard) = self.connected(name, &look, planes).await;
         let state = self.ready()?;
         let State { cluster, migrations, .. } = &*state;
         let Some((_, namespace)) = cluster.namespace(name) else {
@@ -80,22 +80,25 @@ impl Control {
         Ok(Explained { meta, attachment, explanation, target, migration, connected, unheard })
     }
 
-    /// To which planes the pods of a namespace are connected: those that have injected some of them are
-    /// asked.
+    /// To which of `planes`, and of those that have injected some of them, the pods of a namespace are
+    /// connected. That a plane cannot be asked which has injected none keeps nothing from being known.
     async fn connected(
         &self,
         name: &str,
         look: &Look,
+        planes: BTreeSet<Revision>,
     ) -> (BTreeMap<String, Revision>, Option<String>) {
         let injected =
             look.inspection.pods.iter().filter_map(|pod| pod.pod.make.injected.revision());
-        let planes: BTreeSet<&Revision> = injected.collect();
+        let injected: BTreeSet<&Revision> = injected.collect();
+        let planes: BTreeSet<&Revision> = planes.iter().chain(injected.iter().copied()).collect();
         let (mut connected, mut missing) = (BTreeMap::new(), Vec::new());
         let asked = planes
             .into_iter()
             .map(async |plane| (plane, self.proxies.recent(plane, PATIENCE).await.within(name)));
         for (plane, told) in join_all(asked).await {
-            missing.extend(told.incomplete().map(|why| format!("{plane}: {why}")));
+            let why = told.incomplete().filter(|_| injected.contains(plane));
+            missing.extend(why.map(|why| format!("{plane}: {why}")));
             connected.extend(told.proxies.into_iter().map(|proxy| (proxy.pod, plane.clone())));
         }
         (connected, (!missing.is_empty()).then(|| missing.join("; ")))

@@ -2,8 +2,9 @@
 //! configuration.
 //!
 //! A proxy is connected a second after its pod has become ready. A pod's label
-//! `bed.revshift.dev/proxy` is `absent` where its proxy never connects, or `rejects` where it rejects its
-//! listeners.
+//! `bed.revshift.dev/proxy` is `absent` where its proxy never connects, `rejects` where it rejects its
+//! listeners, or `silent` where it never acknowledges them; `bed.revshift.dev/proxy-at` names the plane
+//! that it connects to instead of the one that has injected it.
 
 use http::header::AUTHORIZATION;
 use http::{Request, StatusCode};
@@ -17,6 +18,7 @@ use crate::{Sandbox, kind, object};
 /// The port of istiod's metrics.
 const PORT: u16 = 15014;
 const PROXY: &str = "bed.revshift.dev/proxy";
+const PROXY_AT: &str = "bed.revshift.dev/proxy-at";
 /// How soon a proxy is connected once its pod is ready.
 const CONNECTED_AFTER: Duration = Duration::from_secs(1);
 /// What a proxy says that rejects its listeners.
@@ -73,12 +75,10 @@ impl Cluster {
 
     fn syncz(&self, revision: &str) -> Value {
         let told = self.connected(revision).map(|pod| {
-            let rejects = object::label(pod, PROXY) == Some("rejects");
-            let acked = if rejects { "" } else { "l1" };
-            let listeners = if rejects {
-                json!({ "sent": "l1", "lastError": REJECTION })
-            } else {
-                json!({ "sent": "l1", "acked": "l1" })
+            let (acked, listeners) = match object::label(pod, PROXY) {
+                Some("rejects") => ("", json!({ "sent": "l1", "lastError": REJECTION })),
+                Some("silent") => ("", json!({ "sent": "l1" })),
+                _ => ("l1", json!({ "sent": "l1", "acked": "l1" })),
             };
             let mut proxy = json!({
                 "cluster_id": "Kubernetes",
@@ -128,7 +128,9 @@ impl Cluster {
             let ready = ready.filter(|_| object::condition_holds(pod, "Ready"));
             let since = ready.map(|ready| object::text(ready, "/lastTransitionTime"));
             let settled = since.and_then(|since| self.since(since));
-            injected_by(pod).as_deref() == Some(revision)
+            let at = object::label(pod, PROXY_AT).map(str::to_owned);
+            let injected = injected_by(pod);
+            injected.map(|plane| at.unwrap_or(plane)).as_deref() == Some(revision)
                 && object::label(pod, PROXY) != Some("absent")
                 && settled.is_some_and(|settled| settled >= CONNECTED_AFTER)
         })

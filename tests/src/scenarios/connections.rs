@@ -10,8 +10,10 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-/// How a pod's proxy fares: it never connects, or it rejects its configuration.
+/// How a pod's proxy fares: it never connects, it rejects its configuration, or it never acknowledges it.
 const PROXY: &str = "bed.revshift.dev/proxy";
+/// The plane that a pod's proxy connects to, whatever has injected the pod.
+const PROXY_AT: &str = "bed.revshift.dev/proxy-at";
 
 /// A check by which the target's istiods decide after each wave.
 const CHECK: &str = "
@@ -102,6 +104,34 @@ pub(crate) async fn a_pod_that_rejects_its_configuration_fails_the_move(
     let words = ["RS3103", "Pod/rejecting/web-", "listeners", "unknown filter"];
     session.refused(&args, 1, &words).await?;
     session.end_with(&["rejecting"]).await
+}
+
+/// Proxies that were led to the former plane by hand, and such as hear and never answer.
+pub(crate) async fn a_pod_that_is_connected_elsewhere_or_never_answers_fails_the_move(
+    bed: &dyn Bed,
+) -> Result<()> {
+    require(bed, Power::Istiods)?;
+    application_with(bed, "led-astray", &[(PROXY_AT, OLD)]).await?;
+    application_with(bed, "unanswering", &[(PROXY, "silent")]).await?;
+    let session = Session::start(bed).await?;
+    for (namespace, words) in [
+        ("led-astray", ["RS3102", "Pod/led-astray/web-", OLD]),
+        ("unanswering", ["RS3104", "Pod/unanswering/web-", "listeners"]),
+    ] {
+        let args = [&MOVE[..], &["-n", namespace, "--rollout-timeout", "10s"]].concat();
+        session.refused(&args, 1, &words).await?;
+    }
+    until(bed, "it is explained where they are connected", async || {
+        let told = session.done(&["explain", "led-astray", "-o", "json"]).await?;
+        let told: Value = serde_json::from_str(&told)?;
+        let pods = told["pods"].as_array().context("no pods")?;
+        let astray =
+            pods.iter().filter(|it| it["injectedPlane"] == NEW && it["connectedPlane"] == OLD);
+        ensure!(astray.count() > 0, "{told}");
+        Ok(())
+    })
+    .await?;
+    session.end_with(&["led-astray", "unanswering"]).await
 }
 
 /// Nothing is assumed of an istiod that cannot be asked.

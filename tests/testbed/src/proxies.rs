@@ -1,8 +1,9 @@
 //! The Envoys of pods that only KWOK plays: one ADS stream for every injected pod whose proxy is
 //! running, to the istiod that injected it, so that `/debug/syncz` and istiod's metrics show who is
 //! connected. They ask for clusters and listeners, acknowledge everything and use nothing of it; a pod's
-//! label `bed.revshift.dev/proxy` is `absent` where its proxy never connects, or `rejects` where it rejects
-//! its listeners.
+//! label `bed.revshift.dev/proxy` is `absent` where its proxy never connects, `rejects` where it rejects
+//! its listeners, or `silent` where it never acknowledges them; `bed.revshift.dev/proxy-at` names the plane
+//! that it connects to instead of the one that has injected it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,6 +42,8 @@ const TYPES: [&str; 2] = [
 const LISTENERS: &str = TYPES[1];
 /// How a pod's proxy fares.
 const PROXY: &str = "bed.revshift.dev/proxy";
+/// Where it connects to, if not to the plane that has injected the pod.
+const PROXY_AT: &str = "bed.revshift.dev/proxy-at";
 /// What a proxy says that rejects its listeners.
 const REJECTION: &str = "Error adding/updating listener(s) 0.0.0.0_8080: unknown filter";
 
@@ -98,6 +101,8 @@ struct Proxy {
     node: proto::Node,
     /// Whether it rejects its listeners.
     rejects: bool,
+    /// Whether it never acknowledges them.
+    silent: bool,
 }
 
 impl Proxy {
@@ -111,7 +116,8 @@ impl Proxy {
         let record = serde_json::from_str::<serde_json::Value>(record).ok()?;
         let istiod = {
             let istiods = istiods.lock().unwrap_or_else(PoisonError::into_inner);
-            *istiods.get(record["revision"].as_str()?)?
+            let at = pod.labels().get(PROXY_AT).map(String::as_str);
+            *istiods.get(at.or_else(|| record["revision"].as_str())?)?
         };
         let status = pod.status.as_ref()?;
         let containers = [&status.container_statuses, &status.init_container_statuses];
@@ -129,8 +135,8 @@ impl Proxy {
             ("CLUSTER_ID", "Kubernetes"),
             ("ISTIO_VERSION", version),
         ];
-        let rejects = fares == Some("rejects");
-        Some(Self { istiod, node: proto::Node::new(id, &metadata), rejects })
+        let (rejects, silent) = (fares == Some("rejects"), fares == Some("silent"));
+        Some(Self { istiod, node: proto::Node::new(id, &metadata), rejects, silent })
     }
 
     async fn run(self) {
@@ -164,6 +170,9 @@ impl Proxy {
         let stream = client.streaming(tonic::Request::new(outgoing), path, codec).await?;
         let mut stream = stream.into_inner();
         while let Some(update) = stream.message().await? {
+            if self.silent && update.type_url == LISTENERS {
+                continue;
+            }
             let rejected = self.rejects && update.type_url == LISTENERS;
             let error_detail = rejected.then(|| proto::Status {
                 code: i32::from(tonic::Code::Internal),

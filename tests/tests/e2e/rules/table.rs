@@ -309,7 +309,5 @@ pub(super) const UNTOLD: &[(&str, &str)] = &[
     ("RS3002", "a Deployment's own deadline, where nothing tells why"),
     ("RS3014", "containers that restart now and then"),
     ("RS3020", "a controller of Rollouts that does nothing"),
-    ("RS3102", "a proxy that is connected to the plane that has not injected it"),
-    ("RS3104", "a proxy that never acknowledges"),
     ("RS4002", "two migrations that are stored in the same moment"),
 ];
