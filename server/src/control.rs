@@ -37,7 +37,7 @@ use revshift_core::tag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// How long an answer may wait for this replica's own watch.
@@ -54,11 +54,16 @@ pub struct Control {
     counter: Counter,
     proxies: Proxies,
     look: Look,
+    /// Lets few checks run at the same time.
+    checking: Arc<Semaphore>,
     config: watch::Receiver<Config>,
     /// revshift's own namespace, which no rule selects.
     home: String,
     clock: Clock,
 }
+
+/// So many checks run at the same time; others wait.
+const CHECKS: usize = 4;
 
 /// Where a control reads and writes.
 #[derive(Clone, Debug)]
@@ -123,7 +128,19 @@ impl Control {
     ) -> Self {
         let Stores { migrations: store, retirements, counter } = stores;
         let home = home.to_owned();
-        Self { published, store, retirements, counter, proxies, look, config, home, clock }
+        let checking = Arc::new(Semaphore::new(CHECKS));
+        Self {
+            published,
+            store,
+            retirements,
+            counter,
+            proxies,
+            look,
+            checking,
+            config,
+            home,
+            clock,
+        }
     }
 
     /// How much may be under way at once when this replica acts.

@@ -19,6 +19,7 @@ use crate::label::{InjectionLabels, Labels};
 use crate::plan::{Finding, Severity};
 use crate::plane::Revision;
 use crate::problem::Code;
+use sample::Sidecars;
 pub use sample::samples;
 pub use scope::{of_plan, scope};
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ struct Checks<'a> {
     cluster: &'a Cluster,
     scope: &'a Scope,
     around: &'a Surroundings,
+    sidecars: Sidecars<'a>,
     found: Vec<Finding>,
 }
 
@@ -52,7 +54,8 @@ pub fn check(
     around: &Surroundings,
     found: Vec<Finding>,
 ) -> Vec<Finding> {
-    let mut checks = Checks { cluster, scope, around, found };
+    let sidecars = sample::sidecars(cluster, scope);
+    let mut checks = Checks { cluster, scope, around, sidecars, found };
     checks.planes();
     checks.meshes();
     checks.namespaces();

@@ -53,6 +53,8 @@ impl Control {
         verification: Verification,
         mut found: Vec<Finding>,
     ) -> Result<Vec<Finding>, Failure> {
+        // Each holds lists of the whole cluster meanwhile.
+        let _turn = self.checking.acquire().await;
         found.extend(self.ask_ahead(&scope.target, verification).await);
         let (planes, samples) = {
             let state = self.ready()?;

@@ -13,6 +13,11 @@ impl Checks<'_> {
             .filter(|it| it.kind == "Gateway")
             .map(|it| format!("{}/{}", it.namespace, it.name))
             .collect();
+        let hosts_of_all = around.hosts.iter().flatten();
+        let wild: Vec<&str> = hosts_of_all
+            .filter_map(|it| it.strip_prefix('*'))
+            .filter(|it| !it.is_empty())
+            .collect();
         for resource in &around.resources {
             for gateway in &resource.gateways {
                 // Those of namespaces that are not looked at are not known.
@@ -26,7 +31,7 @@ impl Checks<'_> {
                 continue;
             };
             for destination in &resource.destinations {
-                if !offered(hosts, destination, &resource.namespace) {
+                if !offered(hosts, &wild, destination, &resource.namespace) {
                     let message = format!(
                         "it names the host {destination}, which no Service and no ServiceEntry of this cluster offers"
                     );
@@ -37,8 +42,9 @@ impl Checks<'_> {
     }
 }
 
-/// Whether a host exists, by its short name as seen from `namespace` or by its full name.
-fn offered(hosts: &BTreeSet<String>, host: &str, namespace: &str) -> bool {
+/// Whether a host exists, by its short name as seen from `namespace` or by its full name; `wild` are the
+/// suffixes of those that are offered with a wildcard.
+fn offered(hosts: &BTreeSet<String>, wild: &[&str], host: &str, namespace: &str) -> bool {
     if hosts.contains(host) {
         return true;
     }
@@ -50,9 +56,8 @@ fn offered(hosts: &BTreeSet<String>, host: &str, namespace: &str) -> bool {
         }
         _ => host.to_owned(),
     };
-    let wild = |offered: &&String| {
-        offered.strip_prefix('*').is_some_and(|suffix| !suffix.is_empty() && full.ends_with(suffix))
-    };
     // A host with a wildcard stands for whatever there is.
-    host.starts_with('*') || hosts.contains(&full) || hosts.iter().any(|it| wild(&it))
+    host.starts_with('*')
+        || hosts.contains(&full)
+        || wild.iter().any(|suffix| full.ends_with(suffix))
 }

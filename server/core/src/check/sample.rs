@@ -3,7 +3,28 @@
 use super::Scope;
 use crate::cluster::{Cluster, Controller};
 use crate::pod::Injected;
+use crate::workload::WorkloadKey;
 use std::collections::BTreeMap;
+
+/// Whether workloads run with a sidecar, by namespace; none of those without pods.
+pub(super) type Sidecars<'a> = BTreeMap<&'a str, BTreeMap<WorkloadKey, bool>>;
+
+/// Whether any pod of each workload that runs has a sidecar, by namespace.
+pub(super) fn sidecars<'a>(cluster: &Cluster, scope: &'a Scope) -> Sidecars<'a> {
+    let mut found = Sidecars::new();
+    for name in &scope.namespaces {
+        let Some((_, namespace)) = cluster.namespace(name) else {
+            continue;
+        };
+        let of: &mut BTreeMap<WorkloadKey, bool> = found.entry(name).or_default();
+        for pod in namespace.pods.values().filter(|pod| !pod.terminating) {
+            if let Controller::Workload(key) = namespace.controller(pod) {
+                *of.entry(key).or_default() |= pod.make.injected != Injected::No;
+            }
+        }
+    }
+    found
+}
 
 /// One running pod of each workload of the scope, by namespace and name, with `Kind/namespace/name` of the
 /// workload; one with a sidecar where there is one.

@@ -2,8 +2,6 @@
 
 use super::Checks;
 use super::surroundings::{Redirection, Sidecar, Trial};
-use crate::cluster::Controller;
-use crate::pod::{Injected, Pod};
 use crate::problem::Code;
 use crate::workload::{Workload, WorkloadKey, WorkloadKind};
 
@@ -26,9 +24,7 @@ impl Checks<'_> {
 
     /// Whether its owner wants the workload left alone.
     fn spared(&self, trial: &Trial) -> bool {
-        let Trial { namespace, kind, name, .. } = trial;
-        let key = WorkloadKind::of(kind).map(|kind| WorkloadKey { kind, name: name.clone() });
-        let known = self.cluster.namespace(namespace).zip(key);
+        let known = self.cluster.namespace(&trial.namespace).zip(key(trial));
         let workload = known.and_then(|((_, content), key)| content.workloads.get(&key));
         workload.is_some_and(Workload::skipped)
     }
@@ -64,14 +60,8 @@ impl Checks<'_> {
 
     /// Whether the pods of a workload that run have a sidecar, by the view; none where none runs.
     fn injected(&self, trial: &Trial) -> Option<bool> {
-        let (_, namespace) = self.cluster.namespace(&trial.namespace)?;
-        let name = (trial.kind.as_str(), trial.name.as_str());
-        let own = |pod: &&Pod| match namespace.controller(pod) {
-            Controller::Workload(key) => (key.kind.as_str(), key.name.as_str()) == name,
-            _ => false,
-        };
-        let pods = namespace.pods.values().filter(|pod| !pod.terminating).filter(own);
-        pods.map(|pod| pod.make.injected != Injected::No).reduce(|one, other| one || other)
+        let key = key(trial)?;
+        self.sidecars.get(trial.namespace.as_str())?.get(&key).copied()
     }
 
     fn differences(&mut self, workload: &str, old: &Sidecar, new: &Sidecar) {
@@ -110,6 +100,11 @@ impl Checks<'_> {
             self.warn(Code::SidecarRedirection, workload, message);
         }
     }
+}
+
+fn key(trial: &Trial) -> Option<WorkloadKey> {
+    let kind = WorkloadKind::of(&trial.kind)?;
+    Some(WorkloadKey { kind, name: trial.name.clone() })
 }
 
 fn by(redirection: Redirection) -> &'static str {

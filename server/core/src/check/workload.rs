@@ -1,12 +1,11 @@
 //! Workloads that a restart may hurt.
 
 use super::Checks;
-use crate::cluster::{Controller, Namespace};
+use super::surroundings::DisruptionBudget;
 use crate::plan::Severity;
-use crate::pod::Injected;
 use crate::problem::Code;
-use crate::workload::{Workload, WorkloadKey, WorkloadKind};
-use std::collections::BTreeSet;
+use crate::workload::{Workload, WorkloadKind};
+use std::collections::BTreeMap;
 
 impl Checks<'_> {
     pub(super) fn workloads(&mut self) {
@@ -15,12 +14,18 @@ impl Checks<'_> {
             let Some((_, namespace)) = cluster.namespace(name) else {
                 continue;
             };
-            let injected = injected(namespace);
             for workload in namespace.workloads.values().filter(|it| !it.skipped()) {
-                if injected.contains(&workload.key) {
+                // Only what has sidecars is restarted.
+                if self.sidecars.get(name.as_str()).and_then(|it| it.get(&workload.key))
+                    == Some(&true)
+                {
                     self.at_risk(name, workload);
                 }
             }
+        }
+        let mut budgets: BTreeMap<&str, Vec<&DisruptionBudget>> = BTreeMap::new();
+        for budget in &around.budgets {
+            budgets.entry(&budget.namespace).or_default().push(budget);
         }
         for detail in around.workloads.iter().filter(|it| scope.namespaces.contains(&it.namespace))
         {
@@ -33,7 +38,7 @@ impl Checks<'_> {
                 let message = "its strategy allows neither a pod less nor a pod more, so its rollout cannot begin";
                 self.warn(Code::WorkloadRigid, &object, message);
             }
-            let budgets = around.budgets.iter().filter(|it| it.namespace == detail.namespace);
+            let budgets = budgets.get(detail.namespace.as_str()).into_iter().flatten();
             for budget in budgets.filter(|it| it.selector.matches(&detail.labels)) {
                 if budget.allowed == 0 && budget.pods > 0 {
                     let message = format!(
@@ -75,14 +80,4 @@ impl Checks<'_> {
             self.warn(Code::WorkloadUnhealthy, &object, message);
         }
     }
-}
-
-/// The workloads whose pods have a sidecar, so that a move restarts them.
-fn injected(namespace: &Namespace) -> BTreeSet<WorkloadKey> {
-    let pods = namespace.pods.values().filter(|pod| pod.make.injected != Injected::No);
-    let of = pods.filter_map(|pod| match namespace.controller(pod) {
-        Controller::Workload(key) => Some(key),
-        _ => None,
-    });
-    of.collect()
 }
