@@ -33,14 +33,14 @@ pub enum Labelled {
     /// Nothing tells.
     #[default]
     Unknown,
-    /// With the namespace itself: all pods are younger, also those of the same second.
+    /// By whoever has created the namespace, in that second: all pods are younger.
     AtCreation,
     /// Then; clusters tell times to the second.
     At(Timestamp),
 }
 
 impl Labelled {
-    /// Whether a pod that was created at `pod` is surely younger.
+    /// Whether a pod that was created at `pod` is younger, as far as times to the second tell.
     fn before(self, pod: Option<Timestamp>) -> bool {
         match self {
             Self::Unknown => false,

@@ -255,9 +255,10 @@ pub(crate) fn foresee(
     prospect::each(goal, m, false).into_iter().collect()
 }
 
-/// The first workload that forbids a move which has not begun.
+/// The first of the workloads that are watched which forbids a move that has not begun. Of other controllers
+/// the view tells too little: pods may be seen before what controls them.
 pub(crate) fn violation(goal: &Goal<'_>, m: &Move, allow_downtime: bool) -> Option<Violation> {
-    prospect::workloads(goal, m, allow_downtime).err()?.into_iter().next()
+    prospect::of_watched(goal, m, allow_downtime).find_map(|(_, made)| made.err())
 }
 
 /// The plane `name`, if it takes namespaces now.

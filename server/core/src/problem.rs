@@ -78,7 +78,7 @@ codes! {
     WorkloadBakedIn = "RS1106", "remove the sidecar that `istioctl kube-inject` put into its template";
     /// Evicting a workload's only ready pod would interrupt it.
     WorkloadNeedsDowntime = "RS1107",
-        "scale it to two ready replicas, or accept the interruption with --allow-downtime";
+        "scale it to two ready replicas, or accept the interruption: migrate with --allow-downtime";
     /// Another controller writes a workload's pod template, and would take a restart back.
     WorkloadOwned = "RS1108", "nothing: its pods are evicted one at a time";
     /// A workload's pods use the node's network.

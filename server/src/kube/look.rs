@@ -9,6 +9,9 @@ use revshift_core::explain::{Labelled, Look};
 use revshift_core::label;
 use std::time::Duration;
 
+/// The field that the API server adds to a namespace when it is created.
+const CREATED: &str = "f:kubernetes.io/metadata.name";
+
 /// Looks at `namespace`, as of `elapsed`; none where there is no such namespace.
 pub async fn look(
     client: &Client,
@@ -26,23 +29,22 @@ pub async fn look(
     Ok(Some((meta, Look { inspection, details, labelled })))
 }
 
-/// When somebody wrote the labels that decide on injection last.
+/// When somebody wrote the labels that decide on injection last. Who wrote the label of the namespace's name,
+/// too, has created it; that a label was removed is told by nothing.
 fn labelled(namespace: &Namespace) -> Labelled {
     let keys = [label::REVISION, label::INJECTION].map(|key| format!("f:{key}"));
     let entries = namespace.metadata.managed_fields.iter().flatten();
-    let writing = entries.filter(|entry| {
-        let labels = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:metadata"));
-        let labels = labels.and_then(|meta| meta.get("f:labels"));
-        labels.is_some_and(|labels| keys.iter().any(|key| labels.get(key).is_some()))
-    });
-    let Some(last) = writing.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max()
-    else {
-        return Labelled::Unknown;
-    };
+    let writing: Vec<_> = entries
+        .filter_map(|entry| {
+            let labels = entry.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:labels")?;
+            keys.iter().any(|key| labels.get(key).is_some()).then_some(())?;
+            Some((entry.time.as_ref()?.0, labels.get(CREATED).is_some()))
+        })
+        .collect();
     let created = namespace.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    if created.is_some_and(|created| last <= created) {
-        Labelled::AtCreation
-    } else {
-        Labelled::At(last)
+    match writing.as_slice() {
+        [] => Labelled::Unknown,
+        [(at, true)] if Some(*at) == created => Labelled::AtCreation,
+        several => several.iter().map(|(at, _)| *at).max().map_or(Labelled::Unknown, Labelled::At),
     }
 }

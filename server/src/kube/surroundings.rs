@@ -53,6 +53,8 @@ impl Debug for Look {
 struct Reading<'a> {
     client: &'a Client,
     namespaces: &'a BTreeSet<String>,
+    /// Whether there are Argo Rollouts in them.
+    rollouts: bool,
     around: Surroundings,
 }
 
@@ -68,11 +70,12 @@ impl Look {
         let mut reading = Reading {
             client: &self.client,
             namespaces: &scope.namespaces,
+            rollouts: false,
             around: Surroundings::default(),
         };
         let [source, target] = [&scope.source, &scope.target].map(|it| planes.get(it));
         let found: Vec<&Plane> = [source, target].into_iter().flatten().collect();
-        let webhooks = webhooks::read(&mut reading, &found).await;
+        let webhooks = webhooks::read(&mut reading, &found, scope).await;
         for plane in &found {
             mesh::read(&mut reading, plane).await;
         }

@@ -59,7 +59,7 @@ impl Checks<'_> {
                     "it {what} of `{source}`: workloads on one plane may not trust the certificates of \
                      those on the other"
                 );
-                self.error(Code::RootsDiffer, plane(target), message);
+                self.warn(Code::RootsDiffer, plane(target), message);
             }
             (Some(_), Some(_)) => {}
             (old, new) => {

@@ -4,7 +4,7 @@ use super::Checks;
 use super::surroundings::{Cni, Redirection};
 use crate::cluster::Namespace;
 use crate::injection::{self, Injection};
-use crate::label::{self, Labels};
+use crate::label::{self, InjectionLabels, Labels};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::rollout;
@@ -24,7 +24,8 @@ impl Checks<'_> {
             for workload in namespace.workloads.values() {
                 self.pinned(name, workload, &after);
             }
-            self.gateways(name, namespace);
+            let relabelled = InjectionLabels::among(&meta.labels) != scope.labels;
+            self.gateways(name, namespace, relabelled);
         }
         self.cni();
     }
@@ -87,7 +88,7 @@ impl Checks<'_> {
         }
     }
 
-    fn gateways(&mut self, name: &str, namespace: &Namespace) {
+    fn gateways(&mut self, name: &str, namespace: &Namespace, relabelled: bool) {
         for workload in namespace.workloads.values().filter(|it| it.role == Role::Gateway) {
             let object = format!("{}/{name}/{}", workload.key.kind.as_str(), workload.key.name);
             let message = "it is a gateway, and traffic of many applications may pass it: its namespace \
@@ -111,13 +112,15 @@ impl Checks<'_> {
                     let message = format!("this {what} names `{revision}` itself, and stays there");
                     self.warn(Code::GatewayPinned, object, message);
                 }
-                (_, None) => {
+                // Where its label stays, nothing tells istiod to.
+                (_, None) if relabelled => {
                     let message = format!(
                         "istiod rolls this {what} by itself as soon as the namespace's label changes, \
                          before any workload is restarted"
                     );
                     self.warn(Code::GatewayRollsAtOnce, object, message);
                 }
+                (_, None) => {}
             }
         }
     }

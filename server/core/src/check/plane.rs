@@ -68,11 +68,12 @@ impl Checks<'_> {
             return;
         };
         // An empty list is not written; where no plane has one, they may be of a version without any.
-        let (noted, none) = (&self.around.noted, BTreeSet::new());
-        if noted.is_empty() {
+        let Some(noted) = self.around.noted.get(&of.revision) else {
+            return;
+        };
+        if self.around.noted.values().all(BTreeSet::is_empty) {
             return;
         }
-        let noted = noted.get(&of.revision).unwrap_or(&none);
         let labelled: BTreeSet<String> = self
             .cluster
             .namespaces()

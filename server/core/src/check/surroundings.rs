@@ -11,7 +11,7 @@ pub struct Surroundings {
     pub webhooks: Vec<Webhook>,
     /// How each plane is configured, as far as it could be read.
     pub meshes: BTreeMap<Revision, Mesh>,
-    /// The namespaces that Calisti's operator last noted as a plane's own.
+    /// The namespaces that Calisti's operator last noted as a plane's own, of the planes that could be read.
     pub noted: BTreeMap<Revision, BTreeSet<String>>,
     /// Disruption budgets of the namespaces.
     pub budgets: Vec<DisruptionBudget>,
@@ -92,11 +92,15 @@ pub struct Mesh {
     pub settings: BTreeMap<String, String>,
 }
 
-/// The certificates of a bundle in PEM, each without white space, whatever their order.
+/// The certificates of a bundle in PEM, each without white space, whatever their order and whatever is written
+/// between them; the whole text where there are none.
 pub fn certificates(bundle: &str) -> BTreeSet<String> {
     let text: String = bundle.split_whitespace().collect();
-    let each = text.split("-----BEGINCERTIFICATE-----").filter(|it| !it.is_empty());
-    each.map(str::to_owned).collect()
+    let begun = text.split("-----BEGINCERTIFICATE-----").skip(1);
+    let found: BTreeSet<String> = begun
+        .filter_map(|it| Some(it.split_once("-----ENDCERTIFICATE-----")?.0.to_owned()))
+        .collect();
+    if found.is_empty() && !text.is_empty() { BTreeSet::from([text]) } else { found }
 }
 
 /// A PodDisruptionBudget.

@@ -34,17 +34,7 @@ pub(super) fn each(
     m: &Move,
     allow_downtime: bool,
 ) -> Vec<(String, Result<PlannedWorkload, Violation>)> {
-    let mut found = Vec::new();
-    let mut add = |kind: &str, name: &str, made: Result<PlannedWorkload, (Code, String)>| {
-        let subject = format!("{kind}/{}/{name}", m.namespace);
-        let made = made.map_err(|(code, description)| Violation { code, subject, description });
-        found.push((format!("{kind}/{name}"), made));
-    };
-    for workload in goal.namespace.workloads.values() {
-        let verdict = goal.judge(workload, m, "", None);
-        let made = watched(goal, workload, verdict, allow_downtime);
-        add(workload.key.kind.as_str(), &workload.key.name, made);
-    }
+    let mut found: Vec<_> = of_watched(goal, m, allow_downtime).collect();
     let mut pods: BTreeMap<Controller, u32> = BTreeMap::new();
     for pod in goal.namespace.pods.values().filter(|pod| !pod.terminating) {
         *pods.entry(goal.namespace.controller(pod)).or_default() += 1;
@@ -54,10 +44,34 @@ pub(super) fn each(
             let replicas = pods.get(&controller).copied().unwrap_or_default();
             let off = goal.displaced_of(&controller).count();
             let made = unwatched(kind, name, replicas, count(off), verdict, allow_downtime);
-            add(kind, name, made);
+            found.push(named(m, kind, name, made));
         }
     }
     found
+}
+
+/// The same of those that are watched alone.
+pub(super) fn of_watched<'a>(
+    goal: &'a Goal<'_>,
+    m: &'a Move,
+    allow_downtime: bool,
+) -> impl Iterator<Item = (String, Result<PlannedWorkload, Violation>)> + 'a {
+    goal.namespace.workloads.values().map(move |workload| {
+        let verdict = goal.judge(workload, m, "", None);
+        let made = watched(goal, workload, verdict, allow_downtime);
+        named(m, workload.key.kind.as_str(), &workload.key.name, made)
+    })
+}
+
+fn named(
+    m: &Move,
+    kind: &str,
+    name: &str,
+    made: Result<PlannedWorkload, (Code, String)>,
+) -> (String, Result<PlannedWorkload, Violation>) {
+    let subject = format!("{kind}/{}/{name}", m.namespace);
+    let made = made.map_err(|(code, description)| Violation { code, subject, description });
+    (format!("{kind}/{name}"), made)
 }
 
 fn watched(
@@ -144,9 +158,7 @@ fn needs_downtime(why: &Why) -> (Code, String) {
 }
 
 fn needs_downtime_of(why: &str) -> String {
-    format!(
-        "{why}, and evicting its only pod would interrupt it: scale it to two, or pass --allow-downtime"
-    )
+    format!("{why}, and evicting its only pod would interrupt it")
 }
 
 fn count(number: usize) -> u32 {

@@ -93,13 +93,13 @@ impl<'a> Step<'a> {
         commit(next)
     }
 
-    /// What has come since the plan and forbids it, where nothing is written yet: with `labels`, a namespace
-    /// would be left on both planes.
+    /// What has come since the plan and forbids it, while nothing is written yet: the namespace would be left
+    /// on both planes. Whoever goes back wants to be back, and one that is relabelled is on both already.
     fn unfit(&self, labels: &Labels) -> Option<Next> {
-        if self.ours() {
+        let Order { spec, .. } = self.order;
+        if self.ours() || spec.rollback_of.is_some() || self.labels() == self.m.after {
             return None;
         }
-        let Order { spec, .. } = self.order;
         let allowed = |code: Code| spec.allowances.iter().any(|it| it.code == code);
         let wish = InjectionWish::default();
         let mut injectors = self.facts.cluster.injectors().iter();

@@ -18,19 +18,22 @@ fn codes(case: &check::Case) -> Vec<Code> {
 
 #[test]
 fn roots_are_compared_whatever_their_order() {
-    for (old, new, words) in [
-        (format!("{A}{B}"), format!("{B}\n{A}"), None),
-        (A.to_owned(), format!("{A}{B}"), Some("it has others beside")),
-        (A.to_owned(), B.to_owned(), Some("cannot talk")),
+    let (error, warning) = (Severity::Error, Severity::Warning);
+    for (old, new, expected) in [
+        (format!("{A}{B}"), format!("# both\n{B}\n# and\n{A}"), None),
+        (A.to_owned(), format!("{A}{B}"), Some((warning, "it has others beside"))),
+        (format!("{A}{B}"), A.to_owned(), Some((warning, "it does not have all"))),
+        (A.to_owned(), B.to_owned(), Some((error, "cannot talk"))),
     ] {
         let mut case = healthy();
         for (revision, roots) in [(OLD, &old), (NEW, &new)] {
             case.around.meshes.get_mut(&rev(revision)).unwrap().roots = certificates(roots);
         }
         let found = found(&case);
-        assert_eq!(found.first().map(|it| it.code), words.map(|_| Code::RootsDiffer));
-        let told = found.first().map(|it| it.message.as_str()).unwrap_or_default();
-        assert!(told.contains(words.unwrap_or_default()), "{told}");
+        let told = found.first().map(|it| (it.code, it.severity));
+        assert_eq!(told, expected.map(|(severity, _)| (Code::RootsDiffer, severity)));
+        let words = expected.map_or("", |(_, words)| words);
+        assert!(found.first().is_none_or(|it| it.message.contains(words)), "{found:?}");
     }
 }
 
@@ -77,6 +80,8 @@ fn gateways_of_the_gateway_api_roll_by_whatever_label_their_namespace_was_on() {
     case.world.namespace("shop", &[("istio-injection", "enabled")]);
     case.around.gateways.push(gateway("Gateway", None));
     assert!(codes(&case).contains(&Code::GatewayRollsAtOnce), "{:?}", codes(&case));
+    case.world.namespace("shop", &[("istio.io/rev", NEW)]);
+    assert!(!codes(&case).contains(&Code::GatewayRollsAtOnce), "{:?}", codes(&case));
 }
 
 #[test]
@@ -91,8 +96,10 @@ fn an_operator_is_not_called_dead_for_namespaces_that_go() {
     assert_eq!(codes(&case), []);
     // Lists that are empty are not written, which tells where other planes have any.
     case.world.namespace("moved", &[("istio.io/rev", NEW)]);
+    assert_eq!(codes(&case), [], "it could not be read");
+    case.around.noted.insert(rev(NEW), BTreeSet::new());
     assert_eq!(codes(&case), [Code::OperatorStale]);
-    case.around.noted.clear();
+    case.around.noted.insert(rev(OLD), BTreeSet::new());
     assert_eq!(codes(&case), []);
 }
 

@@ -2,12 +2,13 @@
 
 use super::story::{Story, new};
 use super::world::{NEW, OLD, deployed, deployment, labels, rev, revisioned};
+use revshift_core::check::allowance::Allowance;
 use revshift_core::cluster::{Kind, Lock};
 use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;
 use revshift_core::problem::Code;
 use revshift_core::step::{Call, LOOK_AGAIN, Next, SETTLE};
-use revshift_core::workload::Obstacle;
+use revshift_core::workload::{Obstacle, WorkloadKind};
 use std::time::Duration;
 
 #[test]
@@ -171,6 +172,17 @@ fn what_has_come_since_the_plan_is_judged_before_anything_is_written() {
     let mut begun = single();
     begun.edit(|m| m.relabelled = true);
     assert_eq!(begun.commits(), MoveState::Relabeling);
+    // Whoever goes back wants to be back, and where the label is written already the rest may as well follow.
+    let mut back = single();
+    back.migration.spec.rollback_of = Some("m-0".to_owned());
+    assert_eq!(back.commits(), MoveState::Relabeling);
+    let mut there = single();
+    there.world.edit_namespace("shop", |meta| meta.labels = labels(&[("istio.io/rev", NEW)]));
+    assert_eq!(there.commits(), MoveState::Relabeling);
+    // A pod may be seen before its Deployment, or after it.
+    let mut unseen = single();
+    unseen.world.gone(Kind::Workload(WorkloadKind::Deployment), "shop", "single");
+    assert_eq!(unseen.commits(), MoveState::Relabeling);
     // The API server could not call the target's webhook.
     let mut story = Story::new(MoveState::Checking);
     let mut injectors = revisioned(NEW, NEW, None);
@@ -178,6 +190,10 @@ fn what_has_come_since_the_plan_is_judged_before_anything_is_written() {
         injector.trusted = false;
     }
     story.world.injectors(NEW, injectors);
+    let mut allowed = story.clone();
+    let reason = "the API server trusts it".to_owned();
+    allowed.migration.spec.allowances = vec![Allowance { code: Code::WebhookUntrusted, reason }];
+    assert_eq!(allowed.commits(), MoveState::Relabeling);
     assert_eq!(story.code(), (Code::WebhookUntrusted, format!("ControlPlane/{NEW}")));
 }
 

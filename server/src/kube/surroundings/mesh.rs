@@ -59,10 +59,9 @@ async fn calisti(reading: &mut Reading<'_>, plane: &Plane, mesh: &mut Mesh) -> b
     mesh.trust_domain = text(&spec["meshConfig"]["trustDomain"]);
     mesh.roots = text(&status["caRootCertificate"]).map(|it| certificates(&it)).unwrap_or_default();
     settings(&spec["meshConfig"], mesh);
-    if let Some(noted) = status["injectionNamespaces"].as_array() {
-        let names = noted.iter().filter_map(|it| it.as_str().map(str::to_owned));
-        reading.around.noted.insert(plane.revision.clone(), names.collect());
-    }
+    let noted = status["injectionNamespaces"].as_array().into_iter().flatten();
+    let names = noted.filter_map(|it| it.as_str().map(str::to_owned)).collect();
+    reading.around.noted.insert(plane.revision.clone(), names);
     true
 }
 

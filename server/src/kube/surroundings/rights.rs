@@ -25,8 +25,8 @@ pub(super) async fn read(reading: &mut Reading<'_>, scope: &Scope) {
     }
     let api = Api::<SelfSubjectAccessReview>::all(reading.client.clone());
     let mut denied = Vec::new();
-    let rollouts = reading.around.workloads.iter().any(|it| it.kind == "Rollout");
-    for (verb, group, resource) in NEEDED.into_iter().chain(rollouts.then_some(OF_ROLLOUTS)) {
+    let of_rollouts = reading.rollouts.then_some(OF_ROLLOUTS);
+    for (verb, group, resource) in NEEDED.into_iter().chain(of_rollouts) {
         let (kind, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let attributes = ResourceAttributes {

@@ -9,6 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
+use revshift_core::check::Scope;
 use revshift_core::check::surroundings::{Purpose, Webhook};
 use revshift_core::label;
 use revshift_core::plane::{Plane, Revision};
@@ -39,25 +40,34 @@ struct One<'a> {
     client: &'a WebhookClientConfig,
 }
 
-pub(super) async fn read(reading: &mut Reading<'_>, planes: &[&Plane]) -> Addresses {
+/// Those of `planes`, and of the tag that namespaces get by `scope`: its webhooks are the ones that will be
+/// called.
+pub(super) async fn read(reading: &mut Reading<'_>, planes: &[&Plane], scope: &Scope) -> Addresses {
     let mut addresses = Addresses::default();
+    let named = scope.labels.entries().get(label::REVISION).cloned();
     let own = |labels: &BTreeMap<String, String>| {
         let revision = Revision(labels.get(label::REVISION)?.clone());
-        let of_tag = labels.contains_key(label::TAG);
-        planes.iter().any(|it| it.revision == revision && !of_tag).then_some(revision)
+        let tag = labels.get(label::TAG);
+        let called = tag.is_none() || tag == named.as_ref() && revision == scope.target;
+        planes.iter().any(|it| it.revision == revision && called).then_some(revision)
     };
     let mut found = Vec::new();
     let params = ListParams::default().labels(label::REVISION);
     let mutating = Api::<MutatingWebhookConfiguration>::all(reading.client.clone());
     let read = pages(&mutating, params.clone(), |object: MutatingWebhookConfiguration| {
         let Some(revision) = own(object.labels()) else { return };
+        let of_tag = object.labels().contains_key(label::TAG);
         let configuration = format!("MutatingWebhookConfiguration/{}", object.name_any());
         for it in object.webhooks.iter().flatten() {
             if it.name.ends_with("sidecar-injector.istio.io") {
                 let (name, client) = (it.name.as_str(), &it.client_config);
                 let purpose = Purpose::Inject;
                 let one = One { configuration: configuration.clone(), name, purpose, client };
-                addresses.injectors.entry(revision.clone()).or_insert_with(|| address(client));
+                if of_tag {
+                    addresses.injectors.insert(revision.clone(), address(client));
+                } else {
+                    addresses.injectors.entry(revision.clone()).or_insert_with(|| address(client));
+                }
                 found.push(webhook(&revision, &one));
             }
         }

@@ -90,9 +90,10 @@ pub(super) async fn templates(reading: &mut Reading<'_>, most: usize) -> (Vec<Te
             take(plain("CronJob", &object, &template), value(&template));
         })
         .await;
-    let namespaces = reading.namespaces;
+    let (namespaces, mut rollouts) = (reading.namespaces, false);
     reading
         .each_dynamic("Rollouts", &observe::rollouts(), namespaces, |object| {
+            rollouts = true;
             let spec = &object.data["spec"];
             // One that refers to another workload's template is tried as that.
             let Ok(template) = serde_json::from_value::<PodTemplateSpec>(spec["template"].clone())
@@ -109,6 +110,7 @@ pub(super) async fn templates(reading: &mut Reading<'_>, most: usize) -> (Vec<Te
             );
         })
         .await;
+    reading.rollouts = rollouts;
     reading.around.workloads = details;
     (templates, all)
 }

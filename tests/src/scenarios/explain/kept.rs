@@ -3,7 +3,7 @@
 use super::{explained, found, until_reason};
 use crate::bed::{Bed, Power, require};
 use crate::cluster::{
-    FAILS, NEW, OLD, create, deployment, edit, namespace, pod_template, ready, set_label,
+    FAILS, NEW, OLD, create, deployment, edit, is_ready, namespace, pod_template, pods, set_label,
     stateful_set, until_injecting, with_pod_label,
 };
 use crate::session::{Session, until};
@@ -46,7 +46,13 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
     create::<Deployment>(&client, slow).await?;
     create::<Deployment>(&client, deployment("kept", "stuck", 2)).await?;
     jobs(bed).await?;
-    ready(bed, "kept", 11).await?;
+    // Those of the jobs never are.
+    until(bed, "nine pods are ready", async || {
+        let ready = pods(&client, "kept").await?.iter().filter(|pod| is_ready(pod)).count();
+        ensure!(ready == 9, "{ready} are");
+        Ok(())
+    })
+    .await?;
 
     let session = Session::start(bed).await?;
     until(bed, "the check finds what is baked in", async || {
@@ -102,6 +108,8 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
 async fn jobs(bed: &dyn Bed) -> Result<()> {
     let client = bed.client();
     let mut template = pod_template("once");
+    // One that is ready ends.
+    template["metadata"]["labels"][FAILS] = json!("never-ready");
     template["spec"]["restartPolicy"] = json!("Never");
     let job = |name: &str| {
         json!({
