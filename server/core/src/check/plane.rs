@@ -68,12 +68,12 @@ impl Checks<'_> {
             return;
         };
         // An empty list is not written; where no plane has one, they may be of a version without any.
-        let Some(noted) = self.around.noted.get(&of.revision) else {
-            return;
+        let (all, none) = (&self.around.noted, BTreeSet::new());
+        let noted = match all.get(&of.revision) {
+            Some(Some(noted)) => noted,
+            Some(None) if all.values().any(Option::is_some) => &none,
+            _ => return,
         };
-        if self.around.noted.values().all(BTreeSet::is_empty) {
-            return;
-        }
         let labelled: BTreeSet<String> = self
             .cluster
             .namespaces()

@@ -11,8 +11,9 @@ pub struct Surroundings {
     pub webhooks: Vec<Webhook>,
     /// How each plane is configured, as far as it could be read.
     pub meshes: BTreeMap<Revision, Mesh>,
-    /// The namespaces that Calisti's operator last noted as a plane's own, of the planes that could be read.
-    pub noted: BTreeMap<Revision, BTreeSet<String>>,
+    /// The namespaces that Calisti's operator last noted as a plane's own, of the planes that could be read;
+    /// none where it has noted nothing.
+    pub noted: BTreeMap<Revision, Option<BTreeSet<String>>>,
     /// Disruption budgets of the namespaces.
     pub budgets: Vec<DisruptionBudget>,
     /// Autoscalers of the namespaces, and those of istiods.

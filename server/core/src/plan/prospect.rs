@@ -158,7 +158,9 @@ fn needs_downtime(why: &Why) -> (Code, String) {
 }
 
 fn needs_downtime_of(why: &str) -> String {
-    format!("{why}, and evicting its only pod would interrupt it")
+    format!(
+        "{why}, and evicting its only pod would interrupt it: scale it to two, or migrate with --allow-downtime"
+    )
 }
 
 fn count(number: usize) -> u32 {

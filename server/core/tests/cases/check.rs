@@ -268,9 +268,7 @@ const ROWS: &[Row] = &[
         it.world.peer("cp-v115x", "cluster-2", true);
     }),
     (Code::OperatorStale, Severity::Warning, SOURCE, |it| {
-        it.world.namespace("moved", &[("istio.io/rev", NEW)]);
-        it.around.noted.insert(rev(OLD), BTreeSet::new());
-        it.around.noted.insert(rev(NEW), BTreeSet::from(["moved".to_owned()]));
+        it.around.noted.insert(rev(OLD), Some(BTreeSet::new()));
     }),
     (Code::IstiodDegraded, Severity::Warning, PLANE, |it| istiod(it, 2, 1)),
     (Code::IstiodSingle, Severity::Warning, PLANE, |it| istiod(it, 1, 1)),

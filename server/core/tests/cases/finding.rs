@@ -87,19 +87,19 @@ fn gateways_of_the_gateway_api_roll_by_whatever_label_their_namespace_was_on() {
 #[test]
 fn an_operator_is_not_called_dead_for_namespaces_that_go() {
     let mut case = healthy();
-    case.around.noted.insert(rev(OLD), ["shop", "going"].map(str::to_owned).into());
+    case.around.noted.insert(rev(OLD), Some(["shop", "going"].map(str::to_owned).into()));
     assert_eq!(codes(&case), [Code::OperatorStale]);
     case.world.namespace("going", &[("istio.io/rev", OLD)]);
     case.world.edit_namespace("going", |meta| meta.terminating = true);
     assert_eq!(codes(&case), []);
-    case.around.noted.insert(rev(OLD), BTreeSet::from(["shop".to_owned()]));
+    case.around.noted.insert(rev(OLD), Some(BTreeSet::from(["shop".to_owned()])));
     assert_eq!(codes(&case), []);
     // Lists that are empty are not written, which tells where other planes have any.
     case.world.namespace("moved", &[("istio.io/rev", NEW)]);
     assert_eq!(codes(&case), [], "it could not be read");
-    case.around.noted.insert(rev(NEW), BTreeSet::new());
+    case.around.noted.insert(rev(NEW), None);
     assert_eq!(codes(&case), [Code::OperatorStale]);
-    case.around.noted.insert(rev(OLD), BTreeSet::new());
+    case.around.noted.insert(rev(OLD), None);
     assert_eq!(codes(&case), []);
 }
 

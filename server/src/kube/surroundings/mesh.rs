@@ -59,9 +59,9 @@ async fn calisti(reading: &mut Reading<'_>, plane: &Plane, mesh: &mut Mesh) -> b
     mesh.trust_domain = text(&spec["meshConfig"]["trustDomain"]);
     mesh.roots = text(&status["caRootCertificate"]).map(|it| certificates(&it)).unwrap_or_default();
     settings(&spec["meshConfig"], mesh);
-    let noted = status["injectionNamespaces"].as_array().into_iter().flatten();
-    let names = noted.filter_map(|it| it.as_str().map(str::to_owned)).collect();
-    reading.around.noted.insert(plane.revision.clone(), names);
+    let noted = status["injectionNamespaces"].as_array();
+    let noted = noted.map(|it| it.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect());
+    reading.around.noted.insert(plane.revision.clone(), noted);
     true
 }
 

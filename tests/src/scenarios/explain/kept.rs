@@ -80,10 +80,14 @@ pub(crate) async fn what_keeps_a_pod_where_it_is_is_told(bed: &dyn Bed) -> Resul
     ] {
         until_reason(&session, "kept", list, name, reason).await?;
     }
-    let stuck =
-        until_reason(&session, "kept", "workloads", "stuck", "REASON_ROLLOUT_STUCK").await?;
-    ensure!(stuck["why"]["code"] == "RS3003", "{stuck}");
-    ensure!(stuck["why"]["remedy"].as_str().is_some_and(|text| !text.is_empty()), "{stuck}");
+    until(bed, "what stops a rollout is told", async || {
+        let stuck =
+            until_reason(&session, "kept", "workloads", "stuck", "REASON_ROLLOUT_STUCK").await?;
+        ensure!(stuck["why"]["code"] == "RS3003", "{stuck}");
+        ensure!(stuck["why"]["remedy"].as_str().is_some_and(|text| !text.is_empty()), "{stuck}");
+        Ok(())
+    })
+    .await?;
     until(bed, "it is all shown", async || {
         let answer = explained(&session, "kept", &[]).await?;
         ensure!(found(&answer, "workloads", "node")?["podsAstray"].is_null(), "{answer}");
