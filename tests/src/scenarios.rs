@@ -89,6 +89,7 @@ scenarios! {
     blockages::a_quota_without_room_fails_the_move,
     blockages::a_webhook_that_is_down_fails_the_move,
     blockages::a_plane_that_is_not_available_takes_nothing,
+    blockages::a_plane_that_is_deleted_under_a_migration_is_missed,
     leftovers::leftovers_are_told_and_left,
     kinds::every_kind_is_replaced_pod_by_pod_once,
     evictions::what_does_not_roll_is_evicted_pod_by_pod,

@@ -3,10 +3,11 @@
 use crate::api::MoveState;
 use crate::bed::{Bed, Power, require};
 use crate::cluster::{
-    NEW, OLD, application, create, deployment, expect_injected, expect_label, held_application,
-    namespace, ready, until_injected,
+    FAILS, FAILS_ON, NEW, OLD, application, create, deployment, expect_injected, expect_label,
+    held_application, namespace, ready, until_injected, with_pod_label,
 };
 use crate::mesh;
+use crate::operator::PaperPlane;
 use crate::session::{Session, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -112,6 +113,46 @@ pub(crate) async fn a_plane_that_is_not_available_takes_nothing(bed: &dyn Bed) -
     until_available(&session, "cp-v113x").await?;
     expect_label(&client, "ill-a", NEW).await?;
     session.end_with(&["ill-a", "ill-b"]).await
+}
+
+/// A plane that is deleted under a migration: what has begun goes on, what has not is not begun.
+pub(crate) async fn a_plane_that_is_deleted_under_a_migration_is_missed(
+    bed: &dyn Bed,
+) -> Result<()> {
+    require(bed, Power::FailingPods)?;
+    let client = bed.client();
+    namespace(&client, "missed-home", &[]).await?;
+    let plane = PaperPlane::create(&client, "cp-v109x", "missed-home").await?;
+    for name in ["missed-a", "missed-b"] {
+        namespace(&client, name, &[("istio.io/rev", &plane.revision)]).await?;
+        let mut web = with_pod_label(deployment(name, "web", 2), FAILS_ON, NEW);
+        if name == "missed-a" {
+            web = with_pod_label(web, FAILS, "never-ready");
+        }
+        create::<Deployment>(&client, web).await?;
+        ready(bed, name, 2).await?;
+    }
+    let session = Session::start(bed).await?;
+    until(bed, "the plane is known", async || {
+        ensure!(session.done(&["planes"]).await?.contains("cp-v109x"));
+        Ok(())
+    })
+    .await?;
+    let args = ["migrate", "--from", "cp-v109x", "--to", NEW, "-n", "missed-a", "-n", "missed-b"];
+    let patience = ["--failure-budget", "2", "--rollout-timeout", "20s", "--yes", "--detach"];
+    let id = session.done(&[&args[..], &patience].concat()).await?.trim().to_owned();
+    session.until_move(&id, "missed-a", MoveState::Restarting).await?;
+    plane.remove().await?;
+    until(bed, "the plane is forgotten", async || {
+        ensure!(!session.done(&["planes"]).await?.contains("cp-v109x"));
+        Ok(())
+    })
+    .await?;
+    session.until_problem(&id, "missed-a", MoveState::Failed, "RS3005").await?;
+    session.until_problem(&id, "missed-b", MoveState::Failed, "RS2002").await?;
+    expect_label(&client, "missed-b", &plane.revision).await?;
+    session.done(&["cancel", &id, "--yes"]).await?;
+    session.end_with(&["missed-home", "missed-a", "missed-b"]).await
 }
 
 /// What must hold while the new plane is not Available.

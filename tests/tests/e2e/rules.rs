@@ -17,6 +17,7 @@ fn file(place: &str) -> String {
         "server" => "server/src",
         "scenarios" => "tests/src/scenarios",
         "simulated" => "tests/tests/e2e",
+        "real" => "tests/testbed/src/scenarios",
         other => panic!("{place}: no tests are known of {other}"),
     };
     format!("{folder}/{path}.rs")

@@ -13,8 +13,8 @@ use super::{
 };
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "retirement/a_plane_with_its_istiod_and_its_proxies_goes",
-    run: |bed| leaves(bed).boxed_local(),
+    name: "retirement/a_plane_goes_with_its_istiod_and_its_proxies",
+    run: |bed| a_plane_goes_with_its_istiod_and_its_proxies(bed).boxed_local(),
 }];
 
 const REVISION: &str = "leaving";
@@ -23,7 +23,7 @@ const KINDS: &str = "deployment,service,configmap,serviceaccount,role,rolebindin
     clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration";
 const POLICY: &str = include_str!("../../../../deploy/retirement.yaml");
 
-async fn leaves(bed: &RealBed) -> Result<()> {
+async fn a_plane_goes_with_its_istiod_and_its_proxies(bed: &RealBed) -> Result<()> {
     bed.install_plane(&Plane::upstream(REVISION)).await?;
     bed.namespace("leaver", &[("istio.io/rev", REVISION)]).await?;
     put(bed, "leaver", &[deployment("web")]).await?;

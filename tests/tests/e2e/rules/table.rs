@@ -247,6 +247,7 @@ pub(super) const RULES: &[(&str, &str, &[&str])] = &[
             "simulated/retirement::every_user_is_found_and_named",
             "scenarios/retirements::a_used_plane_is_refused_and_an_unused_one_retired",
             "scenarios/retirements::the_old_plane_goes_once_everything_has_moved",
+            "real/retirement::a_plane_goes_with_its_istiod_and_its_proxies",
         ],
     ),
     (
@@ -254,6 +255,8 @@ pub(super) const RULES: &[(&str, &str, &[&str])] = &[
         "who is still on the old plane, and why",
         &[
             "scenarios/explain::a_namespace_is_explained_pod_by_pod",
+            "scenarios/explain/kept::what_keeps_a_pod_where_it_is_is_told",
+            "scenarios/explain/injectors::the_webhooks_of_the_day_are_told",
             "core/explain::pods_that_nobody_restarts_are_told_apart",
             "core/explain::what_keeps_a_workload_from_replacing_its_pods_is_told",
         ],
@@ -305,7 +308,6 @@ pub(super) const UNTOLD: &[(&str, &str)] = &[
     ("RS1105", "a controller that is not known"),
     ("RS1115", "the API server admits it of Rollouts alone, whose strategy is another one"),
     ("RS1502", "a plane's own webhook that is led elsewhere"),
-    ("RS2002", "a plane that is deleted under a migration"),
     ("RS3002", "a Deployment's own deadline, where nothing tells why"),
     ("RS3014", "containers that restart now and then"),
     ("RS3020", "a controller of Rollouts that does nothing"),
