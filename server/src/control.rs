@@ -27,13 +27,13 @@ use revshift_core::admission;
 use revshift_core::budget::Budgets;
 use revshift_core::calendar::{self, Freeze, Hold};
 use revshift_core::command::{self, Command};
+use revshift_core::drift;
 use revshift_core::gate::Gate;
 use revshift_core::migration::{Approval, Migration};
+use revshift_core::plan::extension;
 use revshift_core::plan::{self, PLAN_VERSION, Plan};
 use revshift_core::refusal::{FieldViolation, Refusal};
 use revshift_core::rollback;
-use revshift_core::selection;
-use revshift_core::tag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
@@ -254,7 +254,7 @@ impl Control {
 
     /// Namespaces that a migration's rule would take by now and its plan does not have.
     pub fn unplanned(&self, stored: &Stored) -> Vec<String> {
-        selection::unplanned(&self.published.read().cluster, &stored.migration)
+        extension::unplanned(&self.published.read().cluster, &stored.migration)
     }
 
     /// An approval by `caller`, given now.
@@ -276,7 +276,7 @@ impl Control {
             let stored = self.stored(&live)?;
             let Stored { migration, waiting_for, .. } = &stored;
             if *command == Command::Resume {
-                tag::resumable(&self.ready()?.cluster, migration)?;
+                drift::resumable(&self.ready()?.cluster, migration)?;
             }
             let now = self.clock.now();
             let control = command::issue(migration, waiting_for, command, &caller.0, now)?;

@@ -1,7 +1,6 @@
 //! What is to be known before namespaces move: of the planes, of what injects, of workloads at risk, of
 //! configuration. Judges what was observed, and never takes what could not be read for good.
 
-pub mod allowance;
 mod configuration;
 mod mesh;
 mod namespace;
@@ -14,11 +13,13 @@ pub mod surroundings;
 mod trial;
 mod workload;
 
+use crate::allowance::Allowance;
 use crate::cluster::Cluster;
 use crate::label::{InjectionLabels, Labels};
 use crate::plan::{Finding, Severity};
 use crate::plane::Revision;
 use crate::problem::Code;
+use crate::refusal::Violation;
 use sample::Sidecars;
 pub use sample::samples;
 pub use scope::{of_plan, scope};
@@ -71,6 +72,18 @@ pub fn check(
     });
     found.dedup();
     found
+}
+
+/// The errors among `findings` that nobody has allowed.
+pub fn forbidding(findings: &[Finding], allowances: &[Allowance]) -> Vec<Violation> {
+    let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+    let left = errors.filter(|it| allowances.iter().all(|allowed| allowed.code != it.code));
+    left.map(|Finding { code, object, message, .. }| Violation {
+        code: *code,
+        subject: object.clone(),
+        description: message.clone(),
+    })
+    .collect()
 }
 
 impl Checks<'_> {

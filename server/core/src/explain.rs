@@ -11,7 +11,6 @@ use crate::pod::{Injected, InjectionWish};
 use crate::problem::Code;
 use crate::refusal::Violation;
 use crate::rollout::{self, Goal};
-use crate::step::rollout_labels;
 use crate::workload::{Obstacle, Workload};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -419,7 +418,7 @@ impl<'a> Subject<'a> {
         after: &InjectionLabels,
     ) {
         let mut labels = self.meta.labels.clone();
-        rollout_labels(&mut labels, after);
+        after.replace(&mut labels);
         let Self { cluster, namespace, .. } = *self;
         let goal = Goal { cluster, namespace, labels: &labels, target };
         let before = InjectionLabels::among(&self.meta.labels);

@@ -62,6 +62,13 @@ impl InjectionLabels {
         self.revision.as_deref().unwrap_or_default()
     }
 
+    /// Takes the place of the deciding labels among `labels`.
+    pub fn replace(&self, labels: &mut Labels) {
+        labels.remove(REVISION);
+        labels.remove(INJECTION);
+        labels.extend(self.entries());
+    }
+
     /// The labels that are set, by key.
     pub fn entries(&self) -> Labels {
         [(REVISION, &self.revision), (INJECTION, &self.injection)]

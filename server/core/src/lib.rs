@@ -4,6 +4,7 @@
 //! format. Time and facts come in as values, the calls to make go out as values.
 
 pub mod admission;
+pub mod allowance;
 pub mod announcement;
 pub mod attachment;
 pub mod budget;
@@ -13,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod diagnosis;
+pub mod drift;
 pub mod election;
 pub mod estimate;
 pub mod eviction;

@@ -18,8 +18,8 @@ pub use state::{MigrationState, MoveCounts, PauseReason};
 pub use taken_back::{OnFailure, Stage, TakenBack};
 pub use verification::Verification;
 
+use crate::allowance::Allowance;
 use crate::calendar::{Hold, Window};
-use crate::check::allowance::Allowance;
 use crate::gate::{Baseline, Check, Gate, Verdict};
 use crate::headcount::Headcount;
 use crate::label::InjectionLabels;

@@ -5,8 +5,8 @@ mod finding;
 mod prospect;
 mod survey;
 
+use crate::allowance::Allowance;
 use crate::calendar::Window;
-use crate::check::allowance::Allowance;
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::gate::{self, Gate};
 use crate::injection::Injection;
@@ -17,7 +17,6 @@ use crate::problem::Code;
 use crate::refusal::{FieldViolation, Refusal, Violation};
 use crate::rollout::{self, Goal};
 use crate::selection::{Matching, Selection};
-use crate::step::rollout_labels;
 use crate::tag::{self, TagPolicy, Tags};
 use crate::wave;
 pub use finding::{Finding, Severity};
@@ -240,11 +239,16 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Refusal> {
         windows: request.windows.clone(),
         gates: request.gates.clone(),
         allowances: request.allowances.clone(),
-        tags: tags.leading(cluster, &entries),
+        tags: tags.leading(cluster, labels(&entries)),
         entries,
         approvals,
         findings,
     })
+}
+
+/// The labels before and after of each entry.
+pub(crate) fn labels(entries: &[Entry]) -> impl Iterator<Item = &InjectionLabels> {
+    entries.iter().flat_map(|entry| [&entry.before, &entry.after])
 }
 
 /// What would become of each workload if `m` were made, or what forbids it, by `kind/name`.
@@ -398,7 +402,7 @@ impl Place<'_> {
     /// All labels of the namespace with these among them, and what they would make of new pods.
     fn injection(&self, by: &InjectionLabels) -> (Labels, Injection) {
         let mut labels = self.meta.labels.clone();
-        rollout_labels(&mut labels, by);
+        by.replace(&mut labels);
         let injection = self.cluster.injection_of_labels(&labels);
         (labels, injection)
     }

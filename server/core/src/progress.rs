@@ -25,7 +25,7 @@ pub struct LiveProgress {
 pub fn live(cluster: &Cluster, migration: &Migration, m: &Move) -> Option<LiveProgress> {
     let (meta, namespace) = cluster.namespace(&m.namespace)?;
     let mut labels = meta.labels.clone();
-    crate::step::rollout_labels(&mut labels, &m.after);
+    m.after.replace(&mut labels);
     let target = &migration.spec.target;
     let goal = Goal { cluster, namespace, labels: &labels, target };
     let rollback_of = migration.spec.rollback_of.as_deref();

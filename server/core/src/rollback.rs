@@ -93,7 +93,7 @@ pub fn rollback(
         gates: Vec::new(),
         allowances: Vec::new(),
         approvals: BTreeSet::new(),
-        tags: tags.leading(cluster, &entries),
+        tags: tags.leading(cluster, plan::labels(&entries)),
         entries,
         findings,
     })

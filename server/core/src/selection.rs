@@ -3,7 +3,6 @@
 use crate::cluster::{Cluster, Namespace, NamespaceMeta};
 use crate::injection::Injection;
 use crate::label::{InjectionLabels, Labels, Selector};
-use crate::migration::Migration;
 use crate::plane::Revision;
 use crate::refusal::FieldViolation;
 use crate::tag::TagPolicy;
@@ -122,21 +121,6 @@ impl Matching {
             })
             .collect()
     }
-}
-
-/// Namespaces that the rule of `migration` would take and its plan does not have: they came, or came to
-/// match, after it was made. None once it starts nothing any more, nor for one that no rule has made.
-pub fn unplanned(cluster: &Cluster, migration: &Migration) -> Vec<String> {
-    let rule = migration.spec.rule.as_ref();
-    let open = migration.ended.is_none() && !migration.control.cancelled;
-    let Some(rule) = rule.filter(|_| open) else {
-        return Vec::new();
-    };
-    let found = rule
-        .find(cluster, &migration.spec.source, migration.spec.tags.policy)
-        .into_iter()
-        .map(|(name, ..)| name);
-    found.filter(|name| migration.find(name).is_none()).map(str::to_owned).collect()
 }
 
 /// Whether `name` is a DNS label, as names of namespaces are.

@@ -15,7 +15,7 @@ use crate::budget::Room;
 use crate::cluster::{Cluster, Lock};
 use crate::connection::Heard;
 use crate::diagnosis::Inspection;
-use crate::label::{self, InjectionLabels, Labels};
+use crate::label::InjectionLabels;
 use crate::migration::{MigrationSpec, Move, MoveState};
 use crate::plane::Revision;
 use crate::problem::Code;
@@ -294,11 +294,4 @@ impl Progress {
         self.on_target = self.on_target.max(now.on_target);
         *self != before
     }
-}
-
-/// Replaces the deciding labels among `labels` by `by`.
-pub fn rollout_labels(labels: &mut Labels, by: &InjectionLabels) {
-    labels.remove(label::REVISION);
-    labels.remove(label::INJECTION);
-    labels.extend(by.entries());
 }

@@ -6,15 +6,12 @@
 use crate::cluster::Cluster;
 use crate::injection::{self, Injection};
 use crate::label::InjectionLabels;
-use crate::migration::Migration;
-use crate::plan::Entry;
 use crate::plane::{self, Plane, Revision};
 use crate::pod::InjectionWish;
 use crate::problem::{Code, Problem};
 use crate::refusal::Refusal;
-use crate::rollout;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// What becomes of namespaces that are on the source by a tag or by `istio-injection`.
@@ -95,11 +92,14 @@ impl Tags {
         InjectionLabels::of_revision(self.target.as_deref().unwrap_or(target.as_str()))
     }
 
-    /// The same, with where the labels of these entries lead.
+    /// The same, with where these labels lead.
     #[must_use]
-    pub fn leading(mut self, cluster: &Cluster, entries: &[Entry]) -> Self {
-        let labels: BTreeSet<&InjectionLabels> =
-            entries.iter().flat_map(|entry| [&entry.before, &entry.after]).collect();
+    pub fn leading<'a>(
+        mut self,
+        cluster: &Cluster,
+        labels: impl Iterator<Item = &'a InjectionLabels>,
+    ) -> Self {
+        let labels: BTreeSet<&InjectionLabels> = labels.collect();
         self.leads = labels.into_iter().filter_map(|labels| lead(cluster, labels)).collect();
         self
     }
@@ -174,79 +174,8 @@ fn lead(cluster: &Cluster, labels: &InjectionLabels) -> Option<Lead> {
     Some(Lead { labels: labels.clone(), tag: tag.map(str::to_owned), plane })
 }
 
-fn destination(cluster: &Cluster, labels: &InjectionLabels) -> Injection {
+/// Which plane injects pods under labels, by whatever name.
+pub(crate) fn destination(cluster: &Cluster, labels: &InjectionLabels) -> Injection {
     let wish = InjectionWish::default();
     injection::resolve(cluster.injectors(), &labels.entries(), &wish, false)
-}
-
-/// The first lead of an unfinished migration that leads elsewhere by now, while something still rests on
-/// it; those to the target come first, as everything that is restarted follows them.
-pub fn drift(cluster: &Cluster, migration: &Migration, now: Timestamp) -> Option<Drift> {
-    if migration.ended.is_some() {
-        return None;
-    }
-    let leads = migration.spec.tags.leads.iter();
-    let (target, others): (Vec<&Lead>, Vec<&Lead>) =
-        leads.partition(|lead| lead.plane == migration.spec.target);
-    target.into_iter().chain(others).find_map(|lead| {
-        let injection = destination(cluster, &lead.labels);
-        let astray = injection != Injection::By(lead.plane.clone()) && rests_on(migration, lead);
-        let found = match injection {
-            Injection::By(plane) => format!("it leads to `{plane}`"),
-            other => format!("new pods would be {}", rollout::describe(&other)),
-        };
-        let run = migration.control.drifts;
-        astray.then(|| Drift { run, lead: lead.clone(), found, at: now })
-    })
-}
-
-/// Whether it matters where a lead leads: always for the labels that are written, for those that are
-/// replaced as long as a namespace has them. What a rollback leaves may be gone: it may be made for that.
-fn rests_on(migration: &Migration, lead: &Lead) -> bool {
-    if lead.plane == migration.spec.target {
-        return true;
-    }
-    let moves = &migration.moves;
-    let mut left = moves.pending().chain(moves.active()).chain(moves.failed()).map(|(_, m)| m);
-    migration.spec.rollback_of.is_none() && left.any(|m| !m.relabelled && m.before == lead.labels)
-}
-
-/// Refuses to go on after a drift while the plan's labels still lead elsewhere: its pods would land on
-/// another plane than it says.
-pub fn resumable(cluster: &Cluster, migration: &Migration) -> Result<(), Refusal> {
-    let Some(known) = migration.drifted() else {
-        return Ok(());
-    };
-    let Some(drift) = drift(cluster, migration, known.at) else {
-        return Ok(());
-    };
-    let why = format!(
-        "{}; lead it back to `{}` first, or cancel and plan again",
-        drift.problem().message,
-        drift.lead.plane
-    );
-    let state = migration.state(&BTreeSet::new());
-    Err(Refusal::State { migration: migration.id.clone(), state: state.as_str().to_owned(), why })
-}
-
-/// The drifts of all unfinished migrations, by id. What was found before keeps its time.
-pub fn drifts(
-    cluster: &Cluster,
-    migrations: &BTreeMap<String, Migration>,
-    before: &BTreeMap<String, Drift>,
-    now: Timestamp,
-) -> BTreeMap<String, Drift> {
-    let found = migrations.values().filter_map(|migration| {
-        let id = &migration.id;
-        let known = before.get(id).or_else(|| migration.drifted());
-        let since = |drift: &Drift| {
-            known.filter(|it| {
-                (it.run, &it.lead, &it.found) == (drift.run, &drift.lead, &drift.found)
-            })
-        };
-        let drift = drift(cluster, migration, now)?;
-        let at = since(&drift).map_or(drift.at, |known| known.at);
-        Some((id.clone(), Drift { at, ..drift }))
-    });
-    found.collect()
 }

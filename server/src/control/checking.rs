@@ -2,7 +2,7 @@
 
 use super::{Control, Planned};
 use crate::failure::Failure;
-use revshift_core::check::allowance::{self, Allowance};
+use revshift_core::allowance::Allowance;
 use revshift_core::check::{self, Scope};
 use revshift_core::migration::Verification;
 use revshift_core::plan::{self, Finding};
@@ -42,7 +42,7 @@ impl Control {
 
     /// Refuses a plan that the findings of its check forbid.
     pub(super) fn refuse_forbidden(plan: &plan::Plan) -> Result<(), Failure> {
-        let forbidding = allowance::forbidding(&plan.findings, &plan.allowances);
+        let forbidding = check::forbidding(&plan.findings, &plan.allowances);
         if forbidding.is_empty() { Ok(()) } else { Err(Refusal::Findings(forbidding).into()) }
     }
 

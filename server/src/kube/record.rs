@@ -13,8 +13,8 @@ use crate::kube::crd::{
     HoldRecord, LabelRecord, LeftoverRecord, MigrationShard, MigrationShardStatus, MoveRecord,
     ProblemRecord, RestartRecord, TakenBackRecord,
 };
+use revshift_core::allowance::Allowance;
 use revshift_core::calendar::{Cause, Hold};
-use revshift_core::check::allowance::Allowance;
 use revshift_core::headcount::Headcount;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{

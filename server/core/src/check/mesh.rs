@@ -4,7 +4,6 @@ use super::surroundings::{Mesh, Purpose, certificates};
 use super::{Checks, plane};
 use crate::plane::Revision;
 use crate::problem::Code;
-use crate::step::rollout_labels;
 use std::collections::BTreeSet;
 
 /// Settings of the mesh configuration that differ between planes by nature, or are compared by themselves.
@@ -143,7 +142,7 @@ impl Checks<'_> {
             // As they are after the move: a selector may well go by the revision.
             let seen = self.labels_of(namespace).is_none_or(|labels| {
                 let mut after = labels.clone();
-                rollout_labels(&mut after, &scope.labels);
+                scope.labels.replace(&mut after);
                 new.discovery.iter().any(|it| it.matches(&after))
             });
             if !seen {

@@ -8,7 +8,6 @@ use crate::label::{self, InjectionLabels, Labels};
 use crate::pod::InjectionWish;
 use crate::problem::Code;
 use crate::rollout;
-use crate::step::rollout_labels;
 use crate::workload::{Role, Workload};
 
 impl Checks<'_> {
@@ -19,7 +18,7 @@ impl Checks<'_> {
                 continue;
             };
             let mut after = meta.labels.clone();
-            rollout_labels(&mut after, &scope.labels);
+            scope.labels.replace(&mut after);
             self.resolution(name, &meta.labels, &after);
             for workload in namespace.workloads.values() {
                 self.pinned(name, workload, &after);

@@ -128,7 +128,7 @@ pub fn extension(
         windows: spec.windows.clone(),
         gates: spec.gates.clone(),
         allowances: spec.allowances.clone(),
-        tags: spec.tags.clone().leading(cluster, &entries),
+        tags: spec.tags.clone().leading(cluster, super::labels(&entries)),
         entries,
         approvals: approvals.into_iter().map(|wave| wave.saturating_add(first)).collect(),
         findings: left_out,
@@ -147,4 +147,19 @@ fn held<'a>(
         let other = others.iter().find(|other| other.find(name).is_some())?;
         Some((other.id.as_str(), name.as_str()))
     })
+}
+
+/// Namespaces that the rule of `migration` would take and its plan does not have: they came, or came to
+/// match, after it was made. None once it starts nothing any more, nor for one that no rule has made.
+pub fn unplanned(cluster: &Cluster, migration: &Migration) -> Vec<String> {
+    let rule = migration.spec.rule.as_ref();
+    let open = migration.ended.is_none() && !migration.control.cancelled;
+    let Some(rule) = rule.filter(|_| open) else {
+        return Vec::new();
+    };
+    let found = rule
+        .find(cluster, &migration.spec.source, migration.spec.tags.policy)
+        .into_iter()
+        .map(|(name, ..)| name);
+    found.filter(|name| migration.find(name).is_none()).map(str::to_owned).collect()
 }

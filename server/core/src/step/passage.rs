@@ -1,7 +1,7 @@
 //! One move's passage from state to state, each by what must hold in it.
 
 use super::eviction::Subject;
-use super::{Call, Facts, LOOK_AGAIN, Next, Order, SETTLE, Scratch, rollout_labels};
+use super::{Call, Facts, LOOK_AGAIN, Next, Order, SETTLE, Scratch};
 use crate::cluster::{Lock, Namespace, NamespaceMeta};
 use crate::eviction;
 use crate::headcount::Headcount;
@@ -62,7 +62,7 @@ impl<'a> Step<'a> {
             return next;
         }
         let mut labels = self.meta.labels.clone();
-        rollout_labels(&mut labels, &self.m.after);
+        self.m.after.replace(&mut labels);
         let injectors = self.facts.cluster.injectors();
         let wish = InjectionWish::default();
         let injection = injection::resolve(injectors, &labels, &wish, false);

@@ -1,6 +1,6 @@
 //! Allowances as they are asked for.
 
-use revshift_core::check::allowance;
+use revshift_core::allowance;
 
 #[test]
 fn an_allowance_has_a_known_code_once_and_a_reason() {

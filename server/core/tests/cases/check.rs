@@ -1,12 +1,12 @@
 //! Each finding of a check, provoked in a cluster where nothing else is to be found.
 
 use super::world::{NEW, OLD, World, absent, deployed, deployment, is, labels, rev, revisioned};
-use revshift_core::check::allowance::{self, Allowance};
+use revshift_core::allowance::Allowance;
 use revshift_core::check::surroundings::{
     Autoscaler, Cni, DisruptionBudget, Gateway, Mesh, Message, Purpose, Redirection, Resource,
     Sidecar, Surroundings, Trial, Unread, Webhook, WorkloadDetail, certificates,
 };
-use revshift_core::check::{Scope, check};
+use revshift_core::check::{Scope, check, forbidding};
 use revshift_core::cluster::Istiod;
 use revshift_core::cluster::{Change, Kind, Object};
 use revshift_core::injection::Injector;
@@ -447,9 +447,9 @@ fn an_error_forbids_until_its_code_is_allowed() {
         message: "so".to_owned(),
     };
     let findings = [finding(Severity::Error), finding(Severity::Warning)];
-    assert_eq!(allowance::forbidding(&findings, &[]).len(), 1);
+    assert_eq!(forbidding(&findings, &[]).len(), 1);
     let other = Allowance { code: Code::SkewTooWide, reason: "tried".to_owned() };
-    assert_eq!(allowance::forbidding(&findings, &[other]).len(), 1);
+    assert_eq!(forbidding(&findings, &[other]).len(), 1);
     let allowed = Allowance { code: Code::RootsDiffer, reason: "tried".to_owned() };
-    assert!(allowance::forbidding(&findings, &[allowed]).is_empty());
+    assert!(forbidding(&findings, &[allowed]).is_empty());
 }

@@ -5,11 +5,12 @@ use super::world::{
 };
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{OnFailure, Verification};
+use revshift_core::plan::extension::unplanned;
 use revshift_core::plan::{Method, Plan, ROLLOUT_TIMEOUT, Request, plan};
 use revshift_core::pod::{Injected, Owner, TemplateHash};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
-use revshift_core::selection::{Matching, Selection, unplanned};
+use revshift_core::selection::{Matching, Selection};
 use revshift_core::tag::TagPolicy;
 use revshift_core::workload::{Obstacle, WorkloadKind};
 use std::collections::BTreeSet;

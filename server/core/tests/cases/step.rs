@@ -2,7 +2,7 @@
 
 use super::story::{Story, new};
 use super::world::{NEW, OLD, deployed, deployment, labels, rev, revisioned};
-use revshift_core::check::allowance::Allowance;
+use revshift_core::allowance::Allowance;
 use revshift_core::cluster::{Kind, Lock};
 use revshift_core::migration::{MoveState, Skip};
 use revshift_core::pod::Injected;

@@ -5,12 +5,14 @@ use super::story::Story;
 use super::world::{NEW, OLD, World, at, default_injectors, labels, rev, revisioned};
 use revshift_core::cluster::{Change, DefaultBy, Key, Kind, Object};
 use revshift_core::command::{Command, command};
+use revshift_core::drift;
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{Migration, MigrationState, MoveState, PauseReason};
+use revshift_core::plan::extension::unplanned;
 use revshift_core::plan::{Plan, Request, plan};
 use revshift_core::problem::Code;
 use revshift_core::refusal::Refusal;
-use revshift_core::selection::{Matching, Selection, unplanned};
+use revshift_core::selection::{Matching, Selection};
 use revshift_core::step::Next;
 use revshift_core::tag::{self, Drift, TagPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +182,7 @@ fn migration(plan: &Plan) -> Migration {
 }
 
 fn drifted(world: &World, migration: &Migration) -> Option<Drift> {
-    tag::drift(&world.cluster, migration, at(7))
+    drift::of(&world.cluster, migration, at(7))
 }
 
 #[test]
@@ -202,7 +204,7 @@ fn a_lead_that_leads_elsewhere_is_told_while_something_rests_on_it() {
     let drift = drifted(&world, &m).unwrap();
     assert_eq!((drift.lead.plane.clone(), drift.at), (rev(NEW), at(7)));
     let drifts = |before: &BTreeMap<String, Drift>, time| {
-        tag::drifts(&world.cluster, &super::world::all(&[m.clone()]), before, at(time))
+        drift::all(&world.cluster, &super::world::all(&[m.clone()]), before, at(time))
     };
     let first = drifts(&BTreeMap::new(), 7);
     assert_eq!(drifts(&first, 9), first);
@@ -243,9 +245,9 @@ fn a_drift_pauses_until_somebody_has_it_go_on_after_it_is_over() {
     m.drift = drifted(&world, &m);
     let nobody = BTreeSet::new();
     assert_eq!(m.state(&nobody), MigrationState::Paused(PauseReason::Drift));
-    assert!(matches!(tag::resumable(&world.cluster, &m), Err(Refusal::State { .. })));
+    assert!(matches!(drift::resumable(&world.cluster, &m), Err(Refusal::State { .. })));
     world.injectors("next", revisioned("next", NEW, Some("next")));
-    assert_eq!(tag::resumable(&world.cluster, &m), Ok(()));
+    assert_eq!(drift::resumable(&world.cluster, &m), Ok(()));
     // It does not go on by itself.
     assert_eq!(m.state(&nobody), MigrationState::Paused(PauseReason::Drift));
     m.control = command(&m, &nobody, &Command::Resume, at(9)).unwrap();

@@ -3,8 +3,9 @@
 use super::Acting;
 use crate::engine::Parts;
 use crate::published::State;
+use revshift_core::drift;
 use revshift_core::migration::Migration;
-use revshift_core::tag::{self, Drift};
+use revshift_core::tag::Drift;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -42,7 +43,7 @@ impl Acting {
             return false;
         }
         let now = parts.clock.now();
-        let found = tag::drifts(&state.cluster, &state.migrations, &self.drifts.now, now);
+        let found = drift::all(&state.cluster, &state.migrations, &self.drifts.now, now);
         let before = std::mem::replace(&mut self.drifts.now, found);
         self.drifts.looked = change;
         before != self.drifts.now

@@ -2,7 +2,8 @@
 
 use super::plan::finding;
 use crate::control::Checked;
-use revshift_core::check::allowance::{self, Allowance};
+use revshift_core::allowance::Allowance;
+use revshift_core::check;
 use revshift_proto::v1 as proto;
 use revshift_proto::v1::check_migration_response::Part;
 
@@ -14,7 +15,7 @@ pub(crate) fn parts(checked: Checked) -> impl Iterator<Item = proto::CheckMigrat
         source: scope.source.to_string(),
         target: scope.target.to_string(),
         namespaces: count(scope.namespaces.len()),
-        forbidding: count(allowance::forbidding(&findings, &allowances).len()),
+        forbidding: count(check::forbidding(&findings, &allowances).len()),
         allowed_findings: allowances.iter().map(allowed).collect(),
     };
     std::iter::once(Part::Header(header))

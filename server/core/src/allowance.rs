@@ -1,8 +1,7 @@
 //! Errors that whoever asks for a migration takes upon himself.
 
-use crate::plan::{Finding, Severity};
 use crate::problem::Code;
-use crate::refusal::{FieldViolation, Violation};
+use crate::refusal::FieldViolation;
 
 /// A finding that does not stop a migration, though it is an error, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,18 +10,6 @@ pub struct Allowance {
     pub code: Code,
     /// Why they may be, in the words of whoever asks for the migration.
     pub reason: String,
-}
-
-/// The errors among `findings` that nobody has allowed.
-pub fn forbidding(findings: &[Finding], allowances: &[Allowance]) -> Vec<Violation> {
-    let errors = findings.iter().filter(|it| it.severity == Severity::Error);
-    let left = errors.filter(|it| allowances.iter().all(|allowed| allowed.code != it.code));
-    left.map(|Finding { code, object, message, .. }| Violation {
-        code: *code,
-        subject: object.clone(),
-        description: message.clone(),
-    })
-    .collect()
 }
 
 /// Reads allowances as they are asked for: code and reason.
