@@ -9,12 +9,13 @@ mod peers;
 mod planes;
 mod pods;
 mod reply;
+mod slice;
 
 pub use controller::Controller;
 pub use peers::Peer;
 pub use planes::{DefaultBy, Istiod};
+pub use slice::{Family, Slice};
 
-use crate::headcount::Slice;
 use crate::injection::{self, Injection, Injector};
 use crate::label::{InjectionLabels, Labels};
 use crate::plane::{Plane, Planes, Revision, Source};

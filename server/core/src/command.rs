@@ -1,7 +1,7 @@
 //! Commands on a migration: what each verb makes of the control record, or why it is refused.
 
 use crate::migration::{
-    Approval, Control, Migration, MigrationState, Move, MoveState, Rerun, Skip, Stage,
+    Approval, Control, Issued, Migration, MigrationState, Move, MoveState, Rerun, Skip, Stage, Verb,
 };
 use crate::refusal::{FieldViolation, Refusal};
 use jiff::Timestamp;
@@ -45,7 +45,7 @@ pub fn issue(
     at: Timestamp,
 ) -> Result<Control, Refusal> {
     let mut control = command(migration, waiting_for, wanted, at)?;
-    control.note(&migration.control, wanted, by, at);
+    note(&mut control, &migration.control, wanted, by, at);
     Ok(control)
 }
 
@@ -200,4 +200,23 @@ pub fn half_moved(migration: &Migration) -> Vec<String> {
         })
         .map(|m| m.namespace.clone())
         .collect()
+}
+
+/// Notes the command that has made this record of the one before; one that changed nothing is not
+/// noted.
+fn note(control: &mut Control, before: &Control, command: &Command, by: &str, at: Timestamp) {
+    if control == before {
+        return;
+    }
+    let (verb, named, force) = match command {
+        Command::Pause => (Verb::Pause, &[][..], Force::No),
+        Command::Resume => (Verb::Resume, &[][..], Force::No),
+        Command::Cancel => (Verb::Cancel, &[][..], Force::No),
+        Command::Retry(namespaces, force) => (Verb::Retry, &namespaces[..], *force),
+        Command::Skip(namespaces) => (Verb::Skip, &namespaces[..], Force::No),
+        Command::Approve(..) => (Verb::Approve, &[][..], Force::No),
+        Command::Accept(..) => (Verb::Accept, &[][..], Force::No),
+    };
+    let (wave, force) = (control.wave_of(before), force == Force::Yes);
+    control.keep(Issued { wave, force, ..Issued::of(verb, by, at, named) });
 }

@@ -1,11 +1,5 @@
 //! Gates: what has to hold after a wave before the next one begins.
 
-mod health;
-mod soak;
-
-pub use health::ailment;
-pub use soak::{LASTING, LOOK_EVERY, Soak, Soaking};
-
 use crate::refusal::FieldViolation;
 use jiff::Timestamp;
 use std::collections::BTreeSet;

@@ -1,29 +1,7 @@
 //! How many ready endpoints the Services of a namespace have, and whether a move has cost them any.
 
-use crate::cluster::{Controller, Namespace};
+use crate::cluster::{Controller, Family, Namespace, Slice};
 use std::collections::BTreeMap;
-
-/// A part of a Service's endpoints, as one EndpointSlice lists them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// The Service.
-    pub service: String,
-    /// The kind of address: a Service of two families has every pod in a slice of each.
-    pub family: Family,
-    /// Ready endpoints.
-    pub ready: u32,
-}
-
-/// A kind of address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-    /// Names.
-    Name,
-}
 
 /// What a namespace had before it was touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,6 +36,7 @@ pub mod retirement;
 pub mod rollback;
 pub mod rollout;
 pub mod selection;
+pub mod soak;
 pub mod step;
 pub mod tag;
 pub mod version;

@@ -1,7 +1,6 @@
 //! What was commanded: by whom, when, and about what.
 
 use super::{Approval, Control};
-use crate::command::{Command, Force};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -85,7 +84,8 @@ impl Verb {
 }
 
 impl Issued {
-    fn of(verb: Verb, by: &str, at: Timestamp, named: &[String]) -> Self {
+    /// A command by somebody about these namespaces.
+    pub(crate) fn of(verb: Verb, by: &str, at: Timestamp, named: &[String]) -> Self {
         Self {
             verb,
             by: by.to_owned(),
@@ -99,38 +99,20 @@ impl Issued {
 }
 
 impl Control {
-    /// Notes the command that has made this record of the one before; one that changed nothing is not
-    /// noted.
-    pub(crate) fn note(&mut self, before: &Self, command: &Command, by: &str, at: Timestamp) {
-        if self == before {
-            return;
-        }
-        let (verb, named, force) = match command {
-            Command::Pause => (Verb::Pause, &[][..], Force::No),
-            Command::Resume => (Verb::Resume, &[][..], Force::No),
-            Command::Cancel => (Verb::Cancel, &[][..], Force::No),
-            Command::Retry(namespaces, force) => (Verb::Retry, &namespaces[..], *force),
-            Command::Skip(namespaces) => (Verb::Skip, &namespaces[..], Force::No),
-            Command::Approve(..) => (Verb::Approve, &[][..], Force::No),
-            Command::Accept(..) => (Verb::Accept, &[][..], Force::No),
-        };
-        let (wave, force) = (self.wave_of(before), force == Force::Yes);
-        self.keep(Issued { wave, force, ..Issued::of(verb, by, at, named) });
-    }
-
     /// Notes that somebody has had these namespaces taken in.
     pub fn note_extension(&mut self, by: &str, at: Timestamp, namespaces: &[String]) {
         self.keep(Issued::of(Verb::Extend, by, at, namespaces));
     }
 
-    fn keep(&mut self, issued: Issued) {
+    /// Keeps it among the latest ones.
+    pub(crate) fn keep(&mut self, issued: Issued) {
         self.commands.push(issued);
         let over = self.commands.len().saturating_sub(MOST_COMMANDS);
         self.commands.drain(..over);
     }
 
     /// The wave that the change from `before` is about.
-    fn wave_of(&self, before: &Self) -> Option<u32> {
+    pub(crate) fn wave_of(&self, before: &Self) -> Option<u32> {
         let new = |now: &BTreeMap<u32, Approval>, before: &BTreeMap<u32, Approval>| {
             now.keys().find(|wave| !before.contains_key(wave)).copied()
         };

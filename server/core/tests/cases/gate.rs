@@ -5,13 +5,14 @@ use super::world::{with_state, workload};
 use jiff::Timestamp;
 use revshift_core::admission::{self, Conditions, Waits};
 use revshift_core::command::{Command, command};
-use revshift_core::gate::{self, Baseline, Check, Gate, LASTING, Outcome, Soak, Soaking, Verdict};
+use revshift_core::gate::{self, Baseline, Check, Gate, Outcome, Verdict};
 use revshift_core::label::InjectionLabels;
 use revshift_core::migration::{
     Approval, Migration, MigrationState, MoveState, PauseReason, Rerun, Skip,
 };
 use revshift_core::pod::Injected;
 use revshift_core::refusal::Refusal;
+use revshift_core::soak::{self, LASTING, Soak, Soaking};
 use revshift_core::workload::WorkloadKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -245,7 +246,7 @@ fn moved_world() -> (World, Migration) {
 }
 
 fn ailment(world: &World, m: &Migration) -> Option<String> {
-    gate::ailment(&world.cluster, m, &m.moves[0])
+    soak::ailment(&world.cluster, m, &m.moves[0])
 }
 
 #[test]
@@ -318,16 +319,16 @@ fn look(soaking: &mut Soaking, world: &World, m: &Migration, seconds: u64) -> So
 fn a_soak_passes_when_all_was_well_until_its_end() {
     let (mut world, m) = moved_world();
     let mut soaking = Soaking::default();
-    assert_eq!(look(&mut soaking, &world, &m, 10), Soak::Lasts(gate::LOOK_EVERY));
+    assert_eq!(look(&mut soaking, &world, &m, 10), Soak::Lasts(soak::LOOK_EVERY));
     // What ails for a moment only does not count; what ails at the end is waited for.
     world.edit_workload("a", "web", |it| it.available = 0);
     for second in [20, 20 + LASTING.as_secs() - 1] {
-        assert_eq!(look(&mut soaking, &world, &m, second), Soak::Lasts(gate::LOOK_EVERY));
+        assert_eq!(look(&mut soaking, &world, &m, second), Soak::Lasts(soak::LOOK_EVERY));
     }
     world.edit_workload("a", "web", |it| it.available = 2);
     assert_eq!(look(&mut soaking, &world, &m, 3599), Soak::Lasts(Duration::from_secs(1)));
     world.edit_workload("b", "web", |it| it.available = 1);
-    assert_eq!(look(&mut soaking, &world, &m, 3600), Soak::Lasts(gate::LOOK_EVERY));
+    assert_eq!(look(&mut soaking, &world, &m, 3600), Soak::Lasts(soak::LOOK_EVERY));
     world.edit_workload("b", "web", |it| it.available = 2);
     assert_eq!(look(&mut soaking, &world, &m, 3602), Soak::Passed);
     // It lasts from the end of the last move, whoever looks.

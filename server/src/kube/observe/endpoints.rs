@@ -3,7 +3,7 @@
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use revshift_core::cluster::Object;
-use revshift_core::headcount::{Family, Slice};
+use revshift_core::cluster::{Family, Slice};
 
 /// What an EndpointSlice says of a Service that selects pods; of any other nobody here could tell what it
 /// should have.

@@ -1,11 +1,15 @@
 //! The soak: what a wave has moved stays healthy for a time.
 
-use super::{ailment, soak_after};
+mod health;
+
 use crate::cluster::Cluster;
+use crate::gate::soak_after;
 use crate::migration::Migration;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use health::ailment;
 
 /// So long something may be amiss without a break before a soak fails: pods are moved between nodes,
 /// and people roll out their applications, at any time.
