@@ -21,3 +21,4 @@ mod served;
 pub mod store;
 pub mod surroundings;
 pub mod watch;
+mod years;

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("REVSHIFT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn"));
+    let filter = EnvFilter::try_from_env("REVSHIFT_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("info,kube=warn,kube_client=error,hyper=warn,tower=warn")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -5,8 +5,11 @@
 //! still be carried out long after its caller lost the lease.
 
 use crate::kube::lease::Leadership;
+use crate::kube::years::Years;
 use anyhow::Context;
+use bytes::Bytes;
 use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -51,7 +54,7 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow
 }
 
 /// `client` with deadlines: for a write and a read until they are answered in full, for a watch
-/// until it begins, as kube's watcher itself ends one that falls silent. While there is a `leadership` to
+/// until it begins, as kube's watcher itself ends one that falls silent. Times that cannot be read are mended. While there is a `leadership` to
 /// follow, a write is over before the lease could be another's.
 pub fn with_deadlines(
     client: &Client,
@@ -76,13 +79,21 @@ pub fn with_deadlines(
             let request = if write { with_timeout(request, deadline)? } else { request };
             let watch = request.uri().query().is_some_and(|query| query.contains("watch="));
             let answer = async {
-                let answer = inner.send(request).await?;
+                let (head, body) = inner.send(request).await?.into_parts();
+                let mut years = Years::default();
                 if watch {
-                    return Ok::<_, BoxError>(answer);
+                    let mended = body.map_frame(move |it| it.map_data(|piece| years.mend(piece)));
+                    let body = mended.map_err(BoxError::from).boxed_unsync();
+                    return Ok::<_, BoxError>(Response::from_parts(head, body));
                 }
                 // A body that never ends is no answer either.
-                let (head, body) = answer.into_parts();
-                Ok(Response::from_parts(head, Body::from(body.collect_bytes().await?.to_vec())))
+                let mended = years.mend(body.collect_bytes().await?);
+                let whole = match years.rest() {
+                    rest if rest.is_empty() => mended,
+                    rest => Bytes::from([mended, rest].concat()),
+                };
+                let body = Full::new(whole).map_err(|never| match never {}).boxed_unsync();
+                Ok(Response::from_parts(head, body))
             };
             match tokio::time::timeout(deadline, answer).await {
                 Ok(answer) => answer,

@@ -4,6 +4,7 @@ use super::events::until_told;
 use crate::bed::Bed;
 use crate::cluster::{
     NEW, create, delete_namespace, deployment, expect_injected, namespace, ready, set_label,
+    with_pod_label,
 };
 use crate::mesh;
 use crate::operator::{self, PaperPlane};
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
 use kube::api::Api;
 use serde_json::{Value, json};
 
@@ -65,10 +67,7 @@ pub(crate) async fn a_used_plane_is_refused_and_an_unused_one_retired(bed: &dyn 
             })
             .await?;
             // From here on nobody may begin to use it, neither by a label nor by a migration.
-            let labels = [("istio.io/rev", plane.revision.as_str())];
-            let late = namespace(&client, "retire-late", &labels).await;
-            let denied = late.err().context("a namespace that names the plane was let in")?;
-            ensure!(format!("{denied:?}").contains("is being retired"), "{denied:?}");
+            denied_by_the_cordon(&client, &plane.revision).await?;
             let target = ["migrate", "--from", "cp-v113x", "--to", "cp-v112x", "--all", "--yes"];
             session.refused(&target, 1, &["RS6026", &id]).await?;
             session
@@ -94,6 +93,25 @@ pub(crate) async fn a_used_plane_is_refused_and_an_unused_one_retired(bed: &dyn 
     plane.remove().await?;
     operator::remove_policy(&client).await?;
     session.end_with(&["retire-home", "retire-uses", "retire-late"]).await
+}
+
+/// Whatever newly names the plane is denied, whatever else it says of itself; what is never injected is not.
+async fn denied_by_the_cordon(client: &Client, revision: &str) -> Result<()> {
+    let denied = |what: &str, made: Result<()>| {
+        let why = made.err().with_context(|| format!("{what} that names the plane was let in"))?;
+        ensure!(format!("{why:?}").contains("is being retired"), "{what}: {why:?}");
+        anyhow::Ok(())
+    };
+    for more in [("team", "late"), ("app", "istiod"), ("sidecar.istio.io/inject", "false")] {
+        let labels = [("istio.io/rev", revision), more];
+        denied("a namespace", namespace(client, "retire-late", &labels).await)?;
+    }
+    let mut late = with_pod_label(deployment("retire-uses", "late", 0), "istio.io/rev", revision);
+    late["metadata"]["labels"] = json!({ "sidecar.istio.io/inject": "false", "app": "istiod" });
+    let made = create::<Deployment>(client, late.clone()).await.map(|_| ());
+    denied("a Deployment", made)?;
+    let never = with_pod_label(late, "sidecar.istio.io/inject", "false");
+    create::<Deployment>(client, never).await.map(|_| ())
 }
 
 /// Up to the deletion a retirement can be given up; without the policy it goes on all the same.

@@ -30,6 +30,9 @@ pub enum DefaultBy {
     Validator,
 }
 
+/// Where planes live unless something else is said.
+const HOME: &str = "istio-system";
+
 impl Cluster {
     /// The istiods of a revision that run in this cluster.
     pub fn istiods_of(&self, revision: &Revision) -> impl Iterator<Item = &Istiod> {
@@ -47,8 +50,24 @@ impl Cluster {
     fn istiods_at_home(&self) -> impl Iterator<Item = (&(String, String), &Istiod)> {
         self.istiods.iter().filter(|((namespace, _), istiod)| {
             let mut homes = self.homes(&istiod.revision).peekable();
-            homes.peek().is_none() || homes.any(|home| home == namespace)
+            if homes.peek().is_some() {
+                return homes.any(|home| home == namespace);
+            }
+            // Webhooks that call a URL tell it by the name of their configuration, as Istio's charts make it.
+            let mut own = self.injectors_of(&istiod.revision).peekable();
+            own.peek().is_none()
+                || namespace == HOME
+                || own.any(|it| it.configuration == named_after(&istiod.revision, namespace))
         })
+    }
+
+    /// The webhooks of a revision itself, by which it injects.
+    pub(crate) fn injectors_of<'a>(
+        &'a self,
+        revision: &'a Revision,
+    ) -> impl Iterator<Item = &'a Injector> {
+        let all = self.injectors.values().flatten();
+        all.filter(move |it| it.tag.is_none() && it.revision == *revision)
     }
 
     /// The namespaces in which webhooks and resources say that a plane lives.
@@ -106,6 +125,14 @@ impl Cluster {
             self.planes = planes;
             self.flat_injectors = injectors;
         }
+    }
+}
+
+/// What Istio's chart calls the webhooks of a revision in another namespace than its usual one.
+fn named_after(revision: &Revision, namespace: &str) -> String {
+    match revision.as_str() {
+        "default" => format!("istio-sidecar-injector-{namespace}"),
+        revision => format!("istio-sidecar-injector-{revision}-{namespace}"),
     }
 }
 

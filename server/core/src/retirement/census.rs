@@ -132,6 +132,8 @@ pub struct Cni {
     pub name: String,
     /// The revision that it carries; none where it is nobody's.
     pub revision: Option<String>,
+    /// Nodes that it is to run on.
+    pub nodes: u32,
     /// Whether it is ready on every node.
     pub ready: bool,
 }

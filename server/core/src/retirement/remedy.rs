@@ -6,7 +6,9 @@ use crate::plane::{Revision, Source};
 /// Where users of `revision` could go: the only other plane that is Available, or a word for one.
 pub(super) fn elsewhere(census: &Census, revision: &Revision) -> String {
     let planes = census.cluster.planes().values();
-    let mut others = planes.filter(|plane| plane.available && plane.revision != *revision);
+    let injects = |of: &Revision| census.cluster.injectors_of(of).next().is_some();
+    let others = planes.filter(|plane| plane.available && plane.revision != *revision);
+    let mut others = others.filter(|plane| injects(&plane.revision));
     match (others.next(), others.next()) {
         (Some(only), None) => only.revision.to_string(),
         _ => "REVISION".to_owned(),

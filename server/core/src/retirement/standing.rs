@@ -31,7 +31,9 @@ impl Judge<'_> {
         let leaving = |other: &Revision| {
             self.census.retiring.contains(other) || self.census.unanswered.contains(other)
         };
-        let stays = |other: &Revision| other != revision && !leaving(other);
+        // What nobody's webhook calls takes nothing over, whatever runs.
+        let injects = |other: &Revision| self.census.cluster.injectors_of(other).next().is_some();
+        let stays = |other: &Revision| other != revision && !leaving(other) && injects(other);
         if !planes.values().any(|other| other.available && stays(&other.revision)) {
             let what = "no other plane is Available that answers and is not retired, too";
             found.push(Finding::blocker(Code::PlaneLast, &object, what));
@@ -72,14 +74,17 @@ impl Judge<'_> {
             |it: &&super::census::Cni| it.revision.as_deref() == Some(self.revision().as_str());
         let cnis = &self.census.cnis;
         let others = self.census.cluster.planes().keys().any(|it| it != self.revision());
-        if cnis.iter().any(|cni| !mine(&cni)) || !others {
+        // Whoever may create a DaemonSet can have it look like one; to run it on nodes is a privilege.
+        let nodes = cnis.iter().filter(mine).map(|cni| cni.nodes).max().unwrap_or_default();
+        let serves = |cni: &super::census::Cni| cni.ready && cni.nodes > 0 && cni.nodes >= nodes;
+        if cnis.iter().any(|cni| !mine(&cni) && serves(cni)) || !others {
             return Vec::new();
         }
         let mine = cnis.iter().filter(mine);
         mine.map(|cni| {
             let object = format!("DaemonSet/{}/{}", cni.namespace, cni.name);
             let what =
-                "it is the only CNI, and goes with the plane; new pods of others may need it";
+                "it is the only CNI that is ready on all its nodes, and goes with the plane; new pods of others may need it";
             Finding::blocker(Code::UsedAsCni, object, what)
         })
         .collect()

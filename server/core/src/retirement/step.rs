@@ -117,6 +117,14 @@ pub enum Call {
     Delete(Target, String),
 }
 
+impl Memory {
+    /// Remembers what was seen; of many times the first and the last.
+    pub fn see(&mut self, sight: Sight) {
+        self.sights.truncate(1);
+        self.sights.push(sight);
+    }
+}
+
 impl Sight {
     /// What a census means for a retirement, with the times when it was taken.
     pub fn of(

@@ -148,4 +148,20 @@ fn an_istiod_outside_of_its_planes_namespace_is_not_believed() {
     // Where nothing tells of a namespace, a Deployment is all there is.
     deploy(&mut world, "elsewhere", "1-31");
     assert_eq!(world.cluster.planes()[&rev("1-31")].namespace, "elsewhere");
+    // Webhooks that call a URL name the namespace where it is another than the usual one.
+    for (configuration, namespace, believed) in [
+        ("istio-sidecar-injector-ext", "tenant", 0),
+        ("istio-sidecar-injector-ext", "ext", 0),
+        ("istio-sidecar-injector-ext", "istio-system", 1),
+        ("istio-sidecar-injector-ext-mesh", "mesh", 1),
+    ] {
+        let mut world = World::calisti();
+        let mut injectors = super::world::revisioned(configuration, "ext", None);
+        for injector in &mut injectors {
+            injector.namespace.clear();
+        }
+        world.injectors(configuration, injectors);
+        deploy(&mut world, namespace, "ext");
+        assert_eq!(world.cluster.istiods_of(&rev("ext")).count(), believed, "{namespace}");
+    }
 }

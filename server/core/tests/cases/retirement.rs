@@ -28,7 +28,7 @@ fn nothing_is_found_of_a_plane_that_nothing_uses() {
 #[allow(clippy::too_many_lines, reason = "a table of everything that may use a plane")]
 fn every_user_blocks_by_its_name() {
     type Case = (&'static str, fn(&mut Census), Code, &'static str);
-    let cases: [Case; 26] = [
+    let cases: [Case; 27] = [
         (
             "a namespace's label",
             |it| namespace(&mut it.cluster, "a", &[("istio.io/rev", OLD)]),
@@ -125,6 +125,16 @@ fn every_user_blocks_by_its_name() {
             },
             Code::UsedByMachine,
             "WorkloadGroup/shop/vm",
+        ),
+        (
+            "a CNI that is another's by its looks alone",
+            |it| {
+                let idle = Cni { nodes: 0, ..cni("istio-cni-x", None) };
+                let never = Cni { ready: false, ..cni("istio-cni-y", None) };
+                it.cnis.extend([cni("istio-cni", Some(OLD)), idle, never]);
+            },
+            Code::UsedAsCni,
+            "DaemonSet/kube-system/istio-cni",
         ),
         (
             "the only CNI",
@@ -260,6 +270,7 @@ fn cni(name: &str, revision: Option<&str>) -> Cni {
         namespace: "kube-system".to_owned(),
         name: name.to_owned(),
         revision: revision.map(str::to_owned),
+        nodes: 3,
         ready: true,
     }
 }

@@ -56,7 +56,7 @@ impl Retiring {
                 *memory = Memory { since: elapsed, proved: *proved, ..Memory::default() };
             }
             Told::Gone => _ = self.memory.remove(id),
-            Told::Census(sight) => memory.sights.push(sight.clone()),
+            Told::Census(sight) => memory.see(sight.clone()),
             Told::Cordon(at, cordon) => memory.cordon = Some((*at, cordon.clone())),
             Told::Look(look) => memory.look = Some(look.clone()),
             Told::Deleted(refused) => {
@@ -105,7 +105,8 @@ impl Acting {
                     self.store_retirement((retirement, object), &record, None, parts, tasks);
                 }
                 Step::Proved(record) => {
-                    let proved = Some(elapsed);
+                    // A proof is as old as the question.
+                    let proved = memory.sights.last().map(|sight| sight.begun);
                     self.store_retirement((retirement, object), &record, proved, parts, tasks);
                 }
                 Step::Call(call) => {

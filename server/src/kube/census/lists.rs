@@ -31,23 +31,28 @@ const EXPANSION_GATEWAY: &str = "istio-meshexpansion-gateway";
 pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, question: &Question) {
     let namespaces: Vec<Namespace> = reader.list(ListParams::default()).await;
     census.cluster.apply(listed(Kind::Namespace, &namespaces, observe::namespace));
-    let deployments: Vec<Deployment> = reader.list(ListParams::default()).await;
-    for one in &deployments {
-        deployment(census, question, one);
-    }
     let kind = |kind| Kind::Workload(kind);
-    let change = listed(kind(WorkloadKind::Deployment), &deployments, observe::deployment);
-    census.cluster.apply(change);
-    let sets: Vec<StatefulSet> = reader.list(ListParams::default()).await;
-    for one in &sets {
-        template(census, "StatefulSet", one, one.spec.as_ref().map(|spec| &spec.template));
-    }
-    census.cluster.apply(listed(kind(WorkloadKind::StatefulSet), &sets, observe::stateful_set));
-    let agents: Vec<DaemonSet> = reader.list(ListParams::default()).await;
-    for one in &agents {
-        daemon_set(census, one);
-    }
-    census.cluster.apply(listed(kind(WorkloadKind::DaemonSet), &agents, observe::daemon_set));
+    let mut found = Vec::new();
+    let take = |one: Deployment| {
+        deployment(census, question, &one);
+        found.push((observe::key(&one), observe::deployment(&one)));
+    };
+    reader.each(take).await;
+    census.cluster.apply(Change::Listed(kind(WorkloadKind::Deployment), found));
+    let mut found = Vec::new();
+    let take = |one: StatefulSet| {
+        template(census, "StatefulSet", &one, one.spec.as_ref().map(|spec| &spec.template));
+        found.push((observe::key(&one), observe::stateful_set(&one)));
+    };
+    reader.each(take).await;
+    census.cluster.apply(Change::Listed(kind(WorkloadKind::StatefulSet), found));
+    let mut found = Vec::new();
+    let take = |one: DaemonSet| {
+        daemon_set(census, &one);
+        found.push((observe::key(&one), observe::daemon_set(&one)));
+    };
+    reader.each(take).await;
+    census.cluster.apply(Change::Listed(kind(WorkloadKind::DaemonSet), found));
     let rollouts = reader.optional(&observe::rollouts()).await;
     for one in &rollouts {
         let found = serde_json::from_value(one.data["spec"]["template"].clone()).ok();
@@ -66,31 +71,43 @@ pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, questi
 
 /// What makes pods and is no workload that could be rolled.
 async fn bare(reader: &mut Reader<'_>, census: &mut Census) {
-    let sets: Vec<ReplicaSet> = reader.list(ListParams::default()).await;
-    for one in sets.iter().filter(|it| !is_controlled(it.meta())) {
-        let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        template(census, "ReplicaSet", one, found);
+    // Old ones of Deployments are many, and make no pods.
+    let mut orphans = Vec::new();
+    let take = |one: PartialObjectMeta<ReplicaSet>| {
+        if !is_controlled(&one.metadata) {
+            orphans.push((one.namespace().unwrap_or_default(), one.name_any()));
+        }
+    };
+    reader.each(take).await;
+    for (namespace, name) in orphans {
+        if let Some(one) = reader.one::<ReplicaSet>(&namespace, &name).await {
+            let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
+            template(census, "ReplicaSet", &one, found);
+        }
     }
-    let controllers: Vec<ReplicationController> = reader.list(ListParams::default()).await;
-    for one in controllers.iter().filter(|it| !is_controlled(it.meta())) {
-        let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        template(census, "ReplicationController", one, found);
-    }
-    let jobs: Vec<Job> = reader.list(ListParams::default()).await;
-    for one in jobs.iter().filter(|it| !is_finished(it)) {
-        template(census, "Job", one, one.spec.as_ref().map(|spec| &spec.template));
-    }
-    let of_cron = jobs.iter().map(|job| {
+    let take = |one: ReplicationController| {
+        if !is_controlled(one.meta()) {
+            let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
+            template(census, "ReplicationController", &one, found);
+        }
+    };
+    reader.each(take).await;
+    let mut of_cron = Vec::new();
+    let take = |job: Job| {
+        if !is_finished(&job) {
+            template(census, "Job", &job, job.spec.as_ref().map(|spec| &spec.template));
+        }
         let owners = job.metadata.owner_references.iter().flatten();
         let owner = owners.into_iter().find(|owner| owner.kind == "CronJob");
-        (observe::key(job), Object::Job(owner.map(|owner| owner.name.clone())))
-    });
-    census.cluster.apply(Change::Listed(Kind::Job, of_cron.collect()));
-    let crons: Vec<CronJob> = reader.list(ListParams::default()).await;
-    for one in &crons {
+        of_cron.push((observe::key(&job), Object::Job(owner.map(|owner| owner.name.clone()))));
+    };
+    reader.each(take).await;
+    census.cluster.apply(Change::Listed(Kind::Job, of_cron));
+    let take = |one: CronJob| {
         let job = one.spec.as_ref().and_then(|spec| spec.job_template.spec.as_ref());
-        template(census, "CronJob", one, job.map(|job| &job.template));
-    }
+        template(census, "CronJob", &one, job.map(|job| &job.template));
+    };
+    reader.each(take).await;
 }
 
 /// Gateways and machines, by their own resources.
@@ -118,7 +135,9 @@ pub(super) async fn istio(reader: &mut Reader<'_>, census: &mut Census, question
             Revision::of_calisti(name, namespace).0
         });
         let mine = named.as_deref() == Some(question.revision.as_str());
-        if mine && one.labels().get("app").is_some_and(|app| app == EXPANSION_GATEWAY) {
+        let at_home = home == question.namespace;
+        let app = one.labels().get("app").map(String::as_str);
+        if mine && at_home && app == Some(EXPANSION_GATEWAY) {
             // It is the plane's own, and goes with it.
             let kind = WorkloadKind::Deployment;
             census.own.insert((home, WorkloadKey { kind, name: one.name_any() }));
@@ -266,6 +285,7 @@ pub(super) fn cni(object: &DaemonSet) -> Option<Cni> {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         revision: object.labels().get(label::REVISION).cloned(),
+        nodes: u32::try_from(status.desired_number_scheduled).unwrap_or_default(),
         ready: status.number_ready >= status.desired_number_scheduled,
     })
 }

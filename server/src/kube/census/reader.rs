@@ -2,6 +2,7 @@
 //! taken for nothing.
 
 use crate::kube::served::served;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
@@ -9,6 +10,8 @@ use std::fmt::Debug;
 
 /// Objects of one page.
 const PAGE: u32 = 500;
+/// The same of objects that carry pod templates: who writes them decides how large they are.
+const PAGE_OF_TEMPLATES: u32 = 50;
 
 /// Reads lists, and keeps what could not be read.
 pub(super) struct Reader<'a> {
@@ -31,6 +34,34 @@ impl<'a> Reader<'a> {
         match all(&api, params).await {
             Ok(objects) => objects,
             Err(error) => self.missed(&K::plural(&()), &error),
+        }
+    }
+
+    /// The same of kinds with pod templates, each given to `take`, and not kept.
+    pub(super) async fn each<K>(&mut self, take: impl FnMut(K))
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        let params = ListParams::default().limit(PAGE_OF_TEMPLATES);
+        if let Err(error) = pages(&api, params, take).await {
+            self.missed::<()>(&K::plural(&()), &error);
+        }
+    }
+
+    /// One object; none where it has gone meanwhile.
+    pub(super) async fn one<K>(&mut self, namespace: &str, name: &str) -> Option<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        match api.get_opt(name).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.missed::<()>(&format!("{}/{namespace}/{name}", K::plural(&())), &error);
+                None
+            }
         }
     }
 
@@ -81,14 +112,25 @@ pub(super) async fn all<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, E
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let mut params = params.limit(PAGE);
     let mut objects = Vec::new();
+    pages(api, params.limit(PAGE), |object| objects.push(object)).await?;
+    Ok(objects)
+}
+
+async fn pages<K>(
+    api: &Api<K>,
+    mut params: ListParams,
+    mut take: impl FnMut(K),
+) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     loop {
         let page = api.list(&params).await?;
-        objects.extend(page.items);
+        page.items.into_iter().for_each(&mut take);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(objects),
+            None => return Ok(()),
         }
     }
 }

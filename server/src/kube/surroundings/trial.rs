@@ -4,7 +4,7 @@
 use super::workloads::{self, Template};
 use super::{Reading, asked, pages};
 use crate::webhook::{Webhook, Webhooks};
-use json_patch::Patch;
+use json_patch::{Patch, PatchOperation};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt as _;
@@ -147,6 +147,12 @@ fn injected(mut pod: Value, response: &Value) -> Result<Value, String> {
         .map_err(|error| format!("its patch is not base64: {error}"))?;
     let patch: Patch = serde_json::from_slice(&patch.0)
         .map_err(|error| format!("its patch is no JSON patch: {error}"))?;
+    // Istio sends no others, and a few that copy could make a pod of any size.
+    let copies =
+        |it: &PatchOperation| matches!(it, PatchOperation::Copy(_) | PatchOperation::Move(_));
+    if patch.0.iter().any(copies) {
+        return Err("its patch copies or moves parts of the pod, as no injector does".to_owned());
+    }
     json_patch::patch(&mut pod, &patch)
         .map_err(|error| format!("its patch does not apply: {error}"))?;
     Ok(pod)
@@ -227,9 +233,12 @@ mod tests {
         assert_eq!(injected(before.clone(), &json!({ "allowed": true })), Ok(before.clone()));
         let refused = json!({ "allowed": false, "status": { "message": "template: bad" } });
         assert_eq!(injected(before.clone(), &refused), Err("template: bad".to_owned()));
-        for nonsense in
-            [json!("%"), encoded("no patch"), encoded(r#"[{"op":"remove","path":"/y"}]"#)]
-        {
+        for nonsense in [
+            json!("%"),
+            encoded("no patch"),
+            encoded(r#"[{"op":"remove","path":"/y"}]"#),
+            encoded(r#"[{"op":"copy","from":"/spec","path":"/x"}]"#),
+        ] {
             let made = injected(before.clone(), &json!({ "allowed": true, "patch": nonsense }));
             assert!(made.is_err(), "{made:?}");
         }

@@ -11,9 +11,12 @@ use crate::refusal::Refusal;
 /// The name of the policy and of its binding.
 const POLICY: &str = "revshift-retirement";
 
-const REVISION: &str = "/metadata/labels/istio.io~1rev";
-const TEMPLATE: &str = "/spec/template/metadata/labels/istio.io~1rev";
-const JOB_TEMPLATE: &str = "/spec/jobTemplate/spec/template/metadata/labels/istio.io~1rev";
+/// Where an object may name a plane by labels: its own, those of its pods, those of its jobs' pods.
+const LABELS: [&str; 3] = [
+    "/metadata/labels",
+    "/spec/template/metadata/labels",
+    "/spec/jobTemplate/spec/template/metadata/labels",
+];
 
 impl Cluster {
     /// Denies what newly names a plane that is being retired.
@@ -31,14 +34,17 @@ impl Cluster {
             return Ok(());
         }
         let app = object::label(next, "app").unwrap_or_default();
-        let own = ["istiod", "istio-meshexpansion-gateway"].contains(&app)
-            || object::label(next, "sidecar.istio.io/inject") == Some("false");
-        let named = names(next);
+        let of_planes = ["istiod", "istio-meshexpansion-gateway"].contains(&app);
+        let (named, refuses) = (names(next), refuses(next));
         let known = before.map(names).unwrap_or_default();
         for retirement in self.store.list(kind::RETIREMENTS, None) {
             let revision = object::text(retirement, "/spec/revision").to_owned();
             let cordoned = object::flag(retirement, "/status/cordoned");
-            if !cordoned || own || !named.contains(&revision) || known.contains(&revision) {
+            let home = object::text(retirement, "/spec/namespace");
+            let own = of_planes && object::namespace(next) == home;
+            let newly = (0..named.len())
+                .any(|i| named[i] == revision && known.get(i) != Some(&revision) && !refuses[i]);
+            if !cordoned || own || !newly {
                 continue;
             }
             let why = format!(
@@ -52,11 +58,29 @@ impl Cluster {
     }
 }
 
-/// The revisions that an object names.
-fn names(object: &Value) -> Vec<String> {
-    let labels =
-        [REVISION, TEMPLATE, JOB_TEMPLATE].map(|path| object::text(object, path).to_owned());
+/// The revisions that an object names, by place; of `default` also without its name.
+fn names(object: &Value) -> [String; 5] {
+    let label = |at: &str, key: &str| object::text(object, &format!("{at}/{key}")).to_owned();
+    let asked = |named: String, asks: bool| {
+        if named.is_empty() && asks { "default".to_owned() } else { named }
+    };
+    let [own, pods, jobs] = LABELS.map(|at| {
+        let asks = label(at, "sidecar.istio.io~1inject") == "true";
+        asked(label(at, "istio.io~1rev"), asks)
+    });
     let plane = object::text(object, "/spec/istioControlPlane/name").replace('.', "-");
-    let namespace = object::text(object, "/spec/istioControlPlane/namespace");
-    labels.into_iter().chain([format!("{plane}.{namespace}")]).collect()
+    let namespace = match object::text(object, "/spec/istioControlPlane/namespace") {
+        "" => object::namespace(object),
+        namespace => namespace,
+    };
+    let enabled = label(LABELS[0], "istio-injection") == "enabled";
+    [own, pods, jobs, format!("{plane}.{namespace}"), asked(String::new(), enabled)]
+}
+
+/// Whether the pods of each of those places are never injected.
+fn refuses(object: &Value) -> [bool; 5] {
+    let [own, pods, jobs] =
+        LABELS.map(|at| object::text(object, &format!("{at}/sidecar.istio.io~1inject")) == "false");
+    let is_pod = object::at(object, "/spec/containers").is_some();
+    [own && is_pod, pods, jobs, false, false]
 }
