@@ -75,8 +75,9 @@ impl Checked {
             0 => "nothing forbids the migration".to_owned(),
             number => {
                 let errors = wording::count(number, "error");
+                let verb = if number == 1 { "forbids" } else { "forbid" };
                 format!(
-                    "{errors} forbid it; what may be allowed is allowed with --allow CODE=REASON"
+                    "{errors} {verb} it; what may be allowed is allowed with --allow CODE=REASON"
                 )
             }
         };

@@ -143,12 +143,18 @@ impl Args {
             })
             .await?;
         let retirement = connect::present(answer.retirement)?;
-        let id = retirement.id.clone();
+        let (id, begun) = (retirement.id.clone(), !retirement.proof_times.is_empty());
         match context.format {
             Format::Json | Format::Yaml => context.document(&Answer { retirement })?,
             Format::Name => context.names(std::iter::once(id.as_str()))?,
             Format::Table | Format::Wide => {
-                context.say(&format!("retirement {id} is cancelled; the plane stays as it is"));
+                // The proofs for a deletion are stored with its beginning.
+                let what = if begun {
+                    "it had begun to delete: what is gone stays gone, and what is left is left"
+                } else {
+                    "the plane stays as it is"
+                };
+                context.say(&format!("retirement {id} is cancelled; {what}"));
             }
         }
         Ok(ExitStatus::Done)

@@ -32,7 +32,7 @@ pub(super) fn of(reason: ErrorReason, metadata: &HashMap<String, String>) -> Opt
             "mend what is listed, or leave these namespaces out; --dry-run checks again".to_owned()
         }
         ErrorReason::NothingSelected => format!(
-            "`revshift namespaces --plane {}` lists what is there, with its labels",
+            "`revshift namespaces --plane {}` lists what is there, `kubectl get namespaces --show-labels` its labels",
             given("source")
         ),
         ErrorReason::TooManyNamespaces => {

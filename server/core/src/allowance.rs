@@ -29,6 +29,14 @@ pub fn parse(asked: &[(String, String)]) -> Result<Vec<Allowance>, Vec<FieldViol
             violations.push(FieldViolation::new(&field("code"), why));
             continue;
         };
+        if !code.can_be_allowed() {
+            let why = format!(
+                "`{}` cannot be allowed: it makes a move impossible; {}",
+                code.as_str(),
+                code.remedy()
+            );
+            violations.push(FieldViolation::new(&field("code"), why));
+        }
         if allowances.iter().any(|it: &Allowance| it.code == code) {
             violations.push(FieldViolation::new(&field("code"), "is named twice"));
         }

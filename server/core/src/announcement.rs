@@ -160,7 +160,7 @@ pub fn of_retirement(retirement: &Retirement, after: &Record) -> Option<Announce
         }
         RetirementState::Retired => (false, "Retired", format!("control plane {plane} is gone")),
         RetirementState::Cancelled => {
-            (false, "Cancelled", format!("control plane {plane} is not retired any more"))
+            (false, "Cancelled", format!("the retirement of control plane {plane} is given up"))
         }
         RetirementState::Checking
         | RetirementState::Cordoning

@@ -1,5 +1,7 @@
 //! Why each pod of a namespace is on the plane that it is on, and what other labels would make of it.
 
+mod reason;
+
 use crate::cluster::{Cluster, Controller, Namespace, NamespaceMeta};
 use crate::diagnosis::{self, InspectedPod, Inspection};
 use crate::injection::{self, Injection, Injector};
@@ -12,7 +14,9 @@ use crate::problem::Code;
 use crate::refusal::Violation;
 use crate::rollout::{self, Goal};
 use crate::workload::{Obstacle, Workload};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use reason::why;
+pub use reason::{Reason, Why};
 use std::collections::BTreeMap;
 
 /// A namespace's pods as they were just listed.
@@ -24,7 +28,12 @@ pub struct Look {
     pub details: BTreeMap<String, Details>,
     /// When the labels that decide on injection were written last.
     pub labelled: Labelled,
+    /// When that was.
+    pub now: Timestamp,
 }
+
+/// So long a pod is given to become ready before it counts as trouble.
+const STARTING: SignedDuration = SignedDuration::from_mins(1);
 
 /// When the labels of a namespace were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,62 +65,6 @@ pub struct Details {
     pub created: Option<Timestamp>,
     /// Whether it uses its node's network, so that nothing can be injected.
     pub host_network: bool,
-}
-
-/// Why something is not on the plane that its namespace's labels lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// No webhook serves the label.
-    Dangling,
-    /// Several planes would inject it.
-    Conflict,
-    /// A rollout does not go on.
-    RolloutStuck,
-    /// A rollout is under way.
-    Rolling,
-    /// It was created after the labels, and has no sidecar: no webhook was asked, or none answered.
-    WebhookDown,
-    /// It was created after the labels, and another plane has injected it.
-    InjectedByOther,
-    /// It was not restarted since the labels have changed.
-    NotRestarted,
-    /// Its template carries a sidecar of its own.
-    BakedIn,
-    /// Rollouts of its workload are paused.
-    Paused,
-    /// Its workload replaces pods only when they are deleted.
-    OnDelete,
-    /// Its workload keeps pods below a partition.
-    Partition,
-    /// Another controller writes its workload.
-    Owned,
-    /// Its owner wants it left alone.
-    Skipped,
-    /// It runs to its end as it is.
-    Job,
-    /// It belongs to a run of a CronJob; the next one is injected anew.
-    CronJob,
-    /// It has no controller that would replace it.
-    BarePod,
-    /// Its own label names a plane.
-    Pinned,
-    /// It asks for no injection.
-    Excluded,
-    /// It uses its node's network.
-    HostNetwork,
-    /// Its workload has no replicas.
-    ScaledToZero,
-}
-
-/// A reason with what it rests on, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
-    /// The reason.
-    pub reason: Reason,
-    /// What it rests on.
-    pub message: String,
-    /// The finding code of what keeps a rollout from going on.
-    pub code: Option<Code>,
 }
 
 /// A pod.
@@ -332,7 +285,16 @@ impl<'a> Subject<'a> {
                     Some(tag) => format!("its namespace's labels, or where tag `{tag}` leads,"),
                     None => "its namespace's labels".to_owned(),
                 };
-                why(Reason::NotRestarted, &format!("it was not restarted since {what} changed"))
+                let mut text = format!("it was not restarted since {what} changed");
+                if *wanted == Injection::None {
+                    text += "; a restart takes its sidecar away";
+                    let labels = &self.meta.labels;
+                    let both = [label::INJECTION, label::REVISION];
+                    if both.iter().all(|key| labels.contains_key(*key)) {
+                        text += ", as the label istio-injection hides istio.io/rev";
+                    }
+                }
+                why(Reason::NotRestarted, &text)
             }
         }
     }
@@ -364,14 +326,25 @@ impl<'a> Subject<'a> {
             self.pods().filter(|(_, of)| *of == own).map(|(pod, _)| pod).collect();
         let look = &self.look.inspection;
         let cause = diagnosis::cause(self.name, workload, &pods, look);
+        let starting = pods.iter().filter(|pod| !pod.ready).all(|pod| self.is_young(&pod.pod.name));
         if cause.code == Code::RolloutStalled {
             return Some(why(
                 Reason::Rolling,
                 &format!("a rollout is under way: {}", cause.message),
             ));
         }
+        if cause.code == Code::NotReady && starting && workload.complaints.late.is_none() {
+            let text = format!("a rollout is under way: {} is not ready yet", cause.object);
+            return Some(why(Reason::Rolling, &text));
+        }
         let message = format!("{}: {}", cause.object, cause.message);
         Some(Why { reason: Reason::RolloutStuck, message, code: Some(cause.code) })
+    }
+
+    /// Whether a pod was created just now.
+    fn is_young(&self, pod: &str) -> bool {
+        let created = self.look.details.get(pod).and_then(|details| details.created);
+        created.is_some_and(|created| self.look.now.duration_since(created) < STARTING)
     }
 
     fn workload(&self, workload: &Workload, pods: &[ExplainedPod]) -> ExplainedWorkload {
@@ -484,8 +457,4 @@ fn named(controller: &Controller) -> Option<String> {
         Controller::CronJob(name) => Some(format!("CronJob/{name}")),
         other => other.label(),
     }
-}
-
-fn why(reason: Reason, message: &str) -> Why {
-    Why { reason, message: message.to_owned(), code: None }
 }

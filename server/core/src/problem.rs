@@ -28,6 +28,14 @@ macro_rules! codes {
                 match self { $(Self::$name => $remedy,)* }
             }
 
+            /// Whether an error of this code may be allowed for a migration: what makes a plan impossible
+            /// may not.
+            pub fn can_be_allowed(self) -> bool {
+                let number = self.as_str().get(2..).and_then(|it| it.parse::<u32>().ok());
+                let number = number.unwrap_or_default();
+                !matches!(number, 1000..=1009 | 1100..=1109 | 2001 | 2003 | 2004 | 6000..)
+            }
+
             /// The code of that text.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|code| code.as_str() == text)

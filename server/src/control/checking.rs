@@ -1,6 +1,6 @@
 //! Checks: what is to be known before namespaces move, read live.
 
-use super::{Control, Planned};
+use super::{Control, Planned, retiring};
 use crate::failure::Failure;
 use revshift_core::allowance::Allowance;
 use revshift_core::check::{self, Scope};
@@ -26,7 +26,12 @@ impl Control {
         let request = request.sparing(&self.home);
         let (scope, findings) = {
             let state = self.ready()?;
-            check::scope(&state.cluster, &request)?
+            let (scope, mut findings) = check::scope(&state.cluster, &request)?;
+            let spared = retiring::spare(&state, [&request.source, &request.target]);
+            if let Err(Failure::Refused(Refusal::Plan(violations))) = spared {
+                findings.extend(violations.into_iter().map(Finding::from));
+            }
+            (scope, findings)
         };
         let findings = self.findings(&scope, request.verification, findings).await?;
         Ok(Checked { scope, findings, allowances: request.allowances })

@@ -55,7 +55,7 @@ impl Control {
     pub async fn explain(&self, name: &str, target: &str) -> Result<Explained, Failure> {
         let planes = self.ready()?.cluster.planes().keys().cloned().collect();
         let client = self.store.client();
-        let read = look::look(&client, name, self.clock.elapsed()).await;
+        let read = look::look(&client, name, self.clock.elapsed(), self.clock.now()).await;
         let read =
             read.map_err(|error| store::fail(format!("look at namespace `{name}`"), error))?;
         let Some((meta, look)) = read else {

@@ -1,6 +1,7 @@
 //! One look at a namespace in full: itself, its pods and its warning events, none of it from a cache.
 
 use crate::kube::{inspect, observe};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::{Client, Error};
@@ -12,11 +13,12 @@ use std::time::Duration;
 /// The field that the API server adds to a namespace when it is created.
 const CREATED: &str = "f:kubernetes.io/metadata.name";
 
-/// Looks at `namespace`, as of `elapsed`; none where there is no such namespace.
+/// Looks at `namespace`, as of `elapsed` and `now`; none where there is no such namespace.
 pub async fn look(
     client: &Client,
     namespace: &str,
     elapsed: Duration,
+    now: Timestamp,
 ) -> Result<Option<(NamespaceMeta, Look)>, Error> {
     let Some(found) = Api::<Namespace>::all(client.clone()).get_opt(namespace).await? else {
         return Ok(None);
@@ -26,7 +28,7 @@ pub async fn look(
         return Ok(None);
     };
     let (inspection, details) = inspect::in_full(client, namespace, elapsed).await?;
-    Ok(Some((meta, Look { inspection, details, labelled })))
+    Ok(Some((meta, Look { inspection, details, labelled, now })))
 }
 
 /// When somebody wrote the labels that decide on injection last. Who wrote the label of the namespace's name,

@@ -3,8 +3,8 @@
 use super::Scope;
 use crate::cluster::Cluster;
 use crate::label::InjectionLabels;
-use crate::plan::{self, Finding, Plan, Request, Severity};
-use crate::refusal::{Refusal, Violation};
+use crate::plan::{self, Finding, Plan, Request};
+use crate::refusal::Refusal;
 use crate::selection::Selection;
 use crate::tag;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ pub fn scope(cluster: &Cluster, request: &Request) -> Result<(Scope, Vec<Finding
     let (names, findings) = match plan::plan(cluster, request) {
         Ok(plan) => return Ok((of_plan(&plan), plan.findings)),
         Err(Refusal::Plan(violations)) => {
-            (selected(cluster, request)?, violations.into_iter().map(finding).collect())
+            (selected(cluster, request)?, violations.into_iter().map(Finding::from).collect())
         }
         // The checks tell of that by themselves.
         Err(Refusal::PlaneUnavailable { .. }) => (selected(cluster, request)?, Vec::new()),
@@ -53,9 +53,4 @@ fn selected(cluster: &Cluster, request: &Request) -> Result<BTreeSet<String>, Re
                 .collect()
         }
     })
-}
-
-fn finding(violation: Violation) -> Finding {
-    let Violation { code, subject: object, description: message } = violation;
-    Finding { severity: Severity::Error, code, object, message }
 }

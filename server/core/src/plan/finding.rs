@@ -3,6 +3,7 @@
 use super::{Entry, PlannedWorkload};
 use crate::migration::{Leftover, LeftoverReason};
 use crate::problem::Code;
+use crate::refusal::Violation;
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,14 @@ pub struct Finding {
     pub object: String,
     /// What was found, in words.
     pub message: String,
+}
+
+impl From<Violation> for Finding {
+    /// What forbids a plan, as an error among others.
+    fn from(violation: Violation) -> Self {
+        let Violation { code, subject: object, description: message } = violation;
+        Self { severity: Severity::Error, code, object, message }
+    }
 }
 
 /// What the entries of a plan tell.

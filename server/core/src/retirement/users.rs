@@ -169,12 +169,15 @@ impl Judge<'_> {
         let attached = all.filter(|(_, meta, _)| self.attaches(&meta.labels));
         attached
             .map(|(name, meta, _)| {
-                let label = label::InjectionLabels::among(&meta.labels).deciding();
-                let what = match label {
+                let labels = label::InjectionLabels::among(&meta.labels);
+                let what = match labels.deciding() {
                     Some(label) => format!("its label {label} leads to the plane"),
                     None => "the plane's webhook takes it".to_owned(),
                 };
-                let command = remedy::migrate(self.revision(), &self.elsewhere, name);
+                let mut command = remedy::migrate(self.revision(), &self.elsewhere, name);
+                if labels.injection.is_some() || labels.value() != self.revision().as_str() {
+                    command += " --tags=rewrite";
+                }
                 Finding::blocker(Code::UsedByNamespace, format!("Namespace/{name}"), what)
                     .mended_by(command)
             })
@@ -184,7 +187,8 @@ impl Judge<'_> {
     /// Unfinished pods, by what makes them.
     fn pods(&self) -> Vec<Finding> {
         let mut found = Vec::new();
-        for (name, _, namespace) in self.census.cluster.namespaces() {
+        for (name, meta, namespace) in self.census.cluster.namespaces() {
+            let attached = self.attaches(&meta.labels);
             let mut counts: BTreeMap<(String, String, bool), (u32, u32)> = BTreeMap::new();
             for pod in namespace.pods.values().filter(|pod| self.injected(pod)) {
                 if self.is_own(name, namespace, pod) {
@@ -212,7 +216,15 @@ impl Judge<'_> {
                 });
                 let code = if gateway { Code::UsedByGateway } else { Code::UsedByPods };
                 let blocker = Finding::blocker(code, format!("{kind}/{name}/{maker}"), what);
-                found.push(blocker.mended_by(remedy::restart(name, &kind, &maker)));
+                let command = if terminating == pods {
+                    "wait until they have ended".to_owned()
+                } else if attached {
+                    // To restart them now would have the plane inject them again.
+                    format!("they move with their namespace {name}")
+                } else {
+                    remedy::restart(name, &kind, &maker)
+                };
+                found.push(blocker.mended_by(command));
             }
         }
         found

@@ -13,6 +13,9 @@ fn an_allowance_has_a_known_code_once_and_a_reason() {
     let long = "x".repeat(501);
     for (pairs, fields) in [
         (&[("RS9999", "so")][..], &["code"][..]),
+        (&[("RS1003", "I want it")], &["code"]),
+        (&[("RS1107", "so")], &["code"]),
+        (&[("RS6026", "so")], &["code"]),
         (&[("RS2020", " ")], &["reason"]),
         (&[("RS2020", &*long)], &["reason"]),
         (&[("RS2020", "so"), ("RS2020", "so")], &["code"]),

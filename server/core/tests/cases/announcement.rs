@@ -82,7 +82,7 @@ fn a_retirement_tells_what_keeps_it_and_how_it_ends() {
         ),
         (RetirementState::Deleting, vec![], Some((false, "Deleting", "is deleted now"))),
         (RetirementState::Retired, vec![], Some((false, "Retired", "is gone"))),
-        (RetirementState::Cancelled, vec![], Some((false, "Cancelled", "not retired any more"))),
+        (RetirementState::Cancelled, vec![], Some((false, "Cancelled", "is given up"))),
         (RetirementState::Proving, vec![], None),
         (RetirementState::Checking, vec![], None),
     ] {

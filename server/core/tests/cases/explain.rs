@@ -39,6 +39,7 @@ fn look(world: &World, created: i64) -> Look {
         details: pods.iter().map(|pod| (pod.pod.name.clone(), details.clone())).collect(),
         inspection: Inspection { at: Duration::ZERO, pods, warnings: Vec::new() },
         labelled: Labelled::At(at(100)),
+        now: at(1000),
     }
 }
 
@@ -242,4 +243,19 @@ fn other_labels_are_foreseen_webhook_by_webhook() {
             (NEW, false, false, false),
         ]
     );
+}
+
+#[test]
+fn a_pod_that_has_just_been_created_is_no_trouble_yet() {
+    let mut world = shop();
+    world.edit_workload("shop", "web", |web| (web.updated, web.total) = (1, 3));
+    let mut look = look(&world, 970);
+    for pod in &mut look.inspection.pods {
+        (pod.ready, pod.trouble) = (false, Some((Trouble::NotReady, "it is not ready".to_owned())));
+    }
+    let reason =
+        |look: &Look| explained(&world, look, None).workloads[0].why.as_ref().map(|why| why.reason);
+    assert_eq!(reason(&look), Some(Reason::Rolling));
+    look.now = at(1031);
+    assert_eq!(reason(&look), Some(Reason::RolloutStuck));
 }
