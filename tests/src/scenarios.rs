@@ -29,6 +29,7 @@ mod retirements;
 mod rollback;
 mod rollouts;
 mod tags;
+mod times;
 mod waves;
 mod windows;
 
@@ -149,6 +150,7 @@ scenarios! {
     explain::a_namespace_is_explained_pod_by_pod,
     explain::what_keeps_a_pod_where_it_is_is_told,
     explain::the_webhooks_of_the_day_are_told,
+    times::a_time_that_cannot_be_read_blinds_nobody,
     tags::labels_of_tags_are_rewritten_and_restored,
     tags::a_rule_leaves_tags_out_unless_told,
     tags::a_tag_that_is_named_is_what_is_written,

@@ -115,7 +115,8 @@ pub(crate) async fn a_plane_that_is_not_available_takes_nothing(bed: &dyn Bed) -
     session.end_with(&["ill-a", "ill-b"]).await
 }
 
-/// A plane that is deleted under a migration: what has begun goes on, what has not is not begun.
+/// A plane that is deleted under a migration stops it, as its webhooks go, too: what has begun waits, and goes
+/// on where the rest is given up; what has not is not begun.
 pub(crate) async fn a_plane_that_is_deleted_under_a_migration_is_missed(
     bed: &dyn Bed,
 ) -> Result<()> {
@@ -148,10 +149,13 @@ pub(crate) async fn a_plane_that_is_deleted_under_a_migration_is_missed(
         Ok(())
     })
     .await?;
-    session.until_problem(&id, "missed-a", MoveState::Failed, "RS3005").await?;
-    session.until_problem(&id, "missed-b", MoveState::Failed, "RS2002").await?;
-    expect_label(&client, "missed-b", &plane.revision).await?;
+    let shown = session.until_state(&id, "PAUSED").await?;
+    for words in ["DRIFT", "RS1502", "cp-v109x"] {
+        ensure!(shown.contains(words), "it does not say `{words}`:\n{shown}");
+    }
     session.done(&["cancel", &id, "--yes"]).await?;
+    session.until_problem(&id, "missed-a", MoveState::Failed, "RS3005").await?;
+    expect_label(&client, "missed-b", &plane.revision).await?;
     session.end_with(&["missed-home", "missed-a", "missed-b"]).await
 }
 

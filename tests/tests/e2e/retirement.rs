@@ -89,6 +89,9 @@ fn every_user_is_found_and_named() {
             json!({ "istioControlPlane": { "name": "cp-v113x", "namespace": "istio-system" } });
         let own = json!({ "app": "istio-meshexpansion-gateway", "istio.io/rev": OLD });
         let other = json!({ "gatewayClassName": "nginx" });
+        let (api, kind) = ("servicemesh.cisco.com/v1alpha1", "IstioMeshGateway");
+        let mut at_home = object(api, kind, "own", plane.clone(), own.clone());
+        at_home["metadata"]["namespace"] = json!("istio-system");
         for one in [
             object("apps/v1", "Deployment", "web", none.clone(), json!({})),
             object("apps/v1", "StatefulSet", "db", none.clone(), json!({})),
@@ -107,7 +110,9 @@ fn every_user_is_found_and_named() {
                 plane.clone(),
                 json!({}),
             ),
-            object("servicemesh.cisco.com/v1alpha1", "IstioMeshGateway", "own", plane, own),
+            // By its looks alone nobody's gateway is the plane's own.
+            object(api, kind, "feigned", plane, own),
+            at_home,
         ] {
             bed.sandbox.apply(one);
         }
@@ -167,6 +172,7 @@ fn every_user_is_found_and_named() {
             "RS6005 Pod/shop/left",
             "RS6006 Gateway/shop/in",
             "RS6006 IstioMeshGateway/shop/edge",
+            "RS6006 IstioMeshGateway/shop/feigned",
             "RS6007 CronJob/shop/nightly",
             "RS6007 Deployment/shop/web",
             "RS6007 Job/shop/waits",

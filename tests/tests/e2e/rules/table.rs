@@ -307,7 +307,7 @@ const MATRIX: &str = "core/injection::the_matrix_holds_for_every_kind_of_default
 pub(super) const UNTOLD: &[(&str, &str)] = &[
     ("RS1105", "a controller that is not known"),
     ("RS1115", "the API server admits it of Rollouts alone, whose strategy is another one"),
-    ("RS1502", "a plane's own webhook that is led elsewhere"),
+    ("RS2002", "a plane that goes takes its webhooks with it, which is told as drift before"),
     ("RS3002", "a Deployment's own deadline, where nothing tells why"),
     ("RS3014", "containers that restart now and then"),
     ("RS3020", "a controller of Rollouts that does nothing"),
