@@ -234,9 +234,10 @@ async fn an_explanation_tells_reasons_and_what_would_happen() {
         KIND         NAME   WANTED   INJECTED   ASTRAY   REASON          WHY
         Deployment   web    1-30     1-29:1     1        NOT_RESTARTED   it was not restarted
 
-        POD     CONTROLLER       WANTED   INJECTED   CONNECTED                 REASON          WHY
-        web-1   Deployment/web   1-30     1-29       unknown: nobody answers   NOT_RESTARTED   it was not restarted
-        web-2   Deployment/web   1-30     1-29       none                      NOT_RESTARTED   it was not restarted
+        POD     CONTROLLER       WANTED   INJECTED   CONNECTED   REASON          WHY
+        web-1   Deployment/web   1-30     1-29       unknown     NOT_RESTARTED   it was not restarted
+        web-2   Deployment/web   1-30     1-29       none        NOT_RESTARTED   it was not restarted
+        who is connected is not known: nobody answers
 
         to 1-31: label istio.io/rev=prod becomes istio.io/rev=1-31
 

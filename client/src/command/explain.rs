@@ -1,5 +1,7 @@
 //! `revshift explain`: why each pod of a namespace is on its plane, and what other labels would make of it.
 
+use std::collections::BTreeSet;
+
 use revshift_proto::v1::{self as proto, plan_workload::Action};
 use tonic::Response;
 
@@ -65,6 +67,11 @@ fn show(
     if !told.is_empty() {
         context.print("\n")?;
         context.table(&pods(&told))?;
+        let unknown: BTreeSet<&str> =
+            told.iter().map(|it| it.connection_unknown.as_str()).collect();
+        for why in unknown.into_iter().filter(|why| !why.is_empty()) {
+            context.print(&format!("who is connected is not known: {}\n", style::one_line(why)))?;
+        }
     }
     if let Some(target) = &answer.target {
         foresee(context, answer, target)?;
@@ -132,7 +139,7 @@ fn pods(pods: &[&proto::ExplainedPod]) -> Table {
 /// The plane that a pod's sidecar is connected to; a pod without one connects to none.
 fn connected(pod: &proto::ExplainedPod) -> String {
     if !pod.connection_unknown.is_empty() {
-        return format!("unknown: {}", pod.connection_unknown);
+        return "unknown".to_owned();
     }
     let unconnected = pod.connected_plane.is_empty() && !pod.injected_plane.is_empty();
     if unconnected { "none".to_owned() } else { plane(&pod.connected_plane).to_owned() }
