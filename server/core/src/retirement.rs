@@ -26,8 +26,8 @@ use std::time::Duration;
 pub const ROLLBACK_WINDOW: Duration = Duration::from_hours(24);
 /// So much time lies between the two proofs that nothing uses the plane.
 pub const BETWEEN_PROOFS: Duration = Duration::from_mins(1);
-/// A proof of this age is none any more: nothing is deleted by it.
-pub const PROOF_LASTS: Duration = Duration::from_mins(2);
+/// A proof that has ended so long ago is none any more: nothing is deleted by it.
+pub const PROOF_LASTS: Duration = Duration::from_mins(1);
 /// A deletion that takes so long is reported; nothing is done about it.
 pub const STUCK: Duration = Duration::from_mins(5);
 

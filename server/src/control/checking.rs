@@ -33,6 +33,8 @@ impl Control {
             }
             (scope, findings)
         };
+        // Each holds lists of the whole cluster meanwhile.
+        let _turn = self.checking.acquire().await;
         let findings = self.findings(&scope, request.verification, findings).await?;
         Ok(Checked { scope, findings, allowances: request.allowances })
     }
@@ -58,8 +60,6 @@ impl Control {
         verification: Verification,
         mut found: Vec<Finding>,
     ) -> Result<Vec<Finding>, Failure> {
-        // Each holds lists of the whole cluster meanwhile.
-        let _turn = self.checking.acquire().await;
         found.extend(self.ask_ahead(&scope.target, verification).await);
         let (planes, samples) = {
             let state = self.ready()?;

@@ -8,7 +8,7 @@ const LATE: &[u8] = b"9996";
 /// Replaces years before the first one.
 const EARLY: &[u8] = b"0000";
 /// What follows the year of a time in JSON; `0` stands for any digit.
-const REST: &[u8] = b"-00-00T";
+const REST: &[u8] = b"-00-00T00:00:00";
 /// A year has no more digits.
 const MOST_DIGITS: usize = 20;
 
@@ -125,6 +125,7 @@ mod tests {
                 "",
             ),
             (r#"{"a":"12345678901234567890123-01-01T","b":"\"10000-01"}"#, ""),
+            (r#"["10000-01-01Thursday","9999-12-31T2","9999-12-31T23:59"]"#, ""),
             ("\"", ""),
             ("\"1", ""),
         ] {

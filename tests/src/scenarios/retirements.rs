@@ -11,10 +11,10 @@ use crate::operator::{self, PaperPlane};
 use crate::session::{Session, until};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 /// What nobody can look into where no istiod of such a plane runs.
@@ -28,6 +28,10 @@ pub(crate) async fn a_used_plane_is_refused_and_an_unused_one_retired(bed: &dyn 
     let plane = PaperPlane::create(&client, "cp-v112x", "retire-home").await?;
     ready(bed, "retire-home", 1).await?;
     namespace(&client, "retire-uses", &[("istio.io/rev", &plane.revision)]).await?;
+    // What nobody controls is looked into.
+    let mut bare = deployment("retire-uses", "bare", 0);
+    bare["kind"] = json!("ReplicaSet");
+    create::<ReplicaSet>(&client, bare).await?;
     let session = Session::start(bed).await?;
     operator::apply_policy(&client).await?;
     plane
@@ -102,6 +106,16 @@ async fn denied_by_the_cordon(client: &Client, revision: &str) -> Result<()> {
         ensure!(format!("{why:?}").contains("is being retired"), "{what}: {why:?}");
         anyhow::Ok(())
     };
+    let group = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "WorkloadGroup",
+        "metadata": { "name": "late", "namespace": "retire-uses" },
+        "spec": { "metadata": { "labels": { "istio.io/rev": revision } }, "template": {} },
+    });
+    let groups = ("v1", "WorkloadGroup", "workloadgroups");
+    mesh::define_unless_there(client, "networking.istio.io", groups.0, groups.1, groups.2).await?;
+    let groups = mesh::networking(client, "retire-uses", groups);
+    let made = groups.create(&PostParams::default(), &serde_json::from_value(group)?).await;
+    denied("a WorkloadGroup", made.map(|_| ()).map_err(Into::into))?;
     for more in [("team", "late"), ("app", "istiod"), ("sidecar.istio.io/inject", "false")] {
         let labels = [("istio.io/rev", revision), more];
         denied("a namespace", namespace(client, "retire-late", &labels).await)?;

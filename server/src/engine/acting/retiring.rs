@@ -105,8 +105,7 @@ impl Acting {
                     self.store_retirement((retirement, object), &record, None, parts, tasks);
                 }
                 Step::Proved(record) => {
-                    // A proof is as old as the question.
-                    let proved = memory.sights.last().map(|sight| sight.begun);
+                    let proved = memory.sights.last().map(|sight| sight.ended);
                     self.store_retirement((retirement, object), &record, proved, parts, tasks);
                 }
                 Step::Call(call) => {

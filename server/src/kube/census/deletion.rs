@@ -267,15 +267,9 @@ fn is_another(found: &PartialObjectMeta<DynamicObject>, target: &Target) -> bool
 fn is_of_istiod(object: &DynamicObject, home: &str) -> bool {
     let labels = object.labels();
     let at_home = object.namespace().is_none_or(|namespace| namespace == home);
-    // A webhook that calls somebody else's Service is somebody else's, whatever revision it names.
-    let mut called = object.data["webhooks"].as_array().into_iter().flatten();
-    let foreign = called.any(|hook| {
-        let service = &hook["clientConfig"]["service"]["namespace"];
-        service.as_str().is_some_and(|namespace| namespace != home)
-    });
     let mut marks = MARKS.iter();
     let marked = marks.any(|(key, values)| {
         labels.get(*key).is_some_and(|value| values.contains(&value.as_str()))
     });
-    at_home && marked && !foreign && !labels.contains_key(label::TAG)
+    at_home && marked && !labels.contains_key(label::TAG)
 }

@@ -71,19 +71,22 @@ pub(super) async fn cluster(reader: &mut Reader<'_>, census: &mut Census, questi
 
 /// What makes pods and is no workload that could be rolled.
 async fn bare(reader: &mut Reader<'_>, census: &mut Census) {
-    // Old ones of Deployments are many, and make no pods.
-    let mut orphans = Vec::new();
+    // Old ones of Deployments are many, and make no pods: only where others are, templates are read.
+    let mut places = BTreeSet::new();
     let take = |one: PartialObjectMeta<ReplicaSet>| {
         if !is_controlled(&one.metadata) {
-            orphans.push((one.namespace().unwrap_or_default(), one.name_any()));
+            places.extend(one.metadata.namespace);
         }
     };
-    reader.each(take).await;
-    for (namespace, name) in orphans {
-        if let Some(one) = reader.one::<ReplicaSet>(&namespace, &name).await {
-            let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
-            template(census, "ReplicaSet", &one, found);
-        }
+    reader.marks::<ReplicaSet>(take).await;
+    for namespace in places {
+        let take = |one: ReplicaSet| {
+            if !is_controlled(one.meta()) {
+                let found = one.spec.as_ref().and_then(|spec| spec.template.as_ref());
+                template(census, "ReplicaSet", &one, found);
+            }
+        };
+        reader.each_in(&namespace, take).await;
     }
     let take = |one: ReplicationController| {
         if !is_controlled(one.meta()) {

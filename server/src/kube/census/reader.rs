@@ -4,6 +4,7 @@
 use crate::kube::served::served;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::PartialObjectMeta;
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -49,18 +50,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One object; none where it has gone meanwhile.
-    pub(super) async fn one<K>(&mut self, namespace: &str, name: &str) -> Option<K>
+    /// The same in one namespace.
+    pub(super) async fn each_in<K>(&mut self, namespace: &str, take: impl FnMut(K))
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + DeserializeOwned + Debug,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
-        match api.get_opt(name).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.missed::<()>(&format!("{}/{namespace}/{name}", K::plural(&())), &error);
-                None
+        let params = ListParams::default().limit(PAGE_OF_TEMPLATES);
+        if let Err(error) = pages(&api, params, take).await {
+            self.missed::<()>(&format!("{} of {namespace}", K::plural(&())), &error);
+        }
+    }
+
+    /// The metadata of all objects of a kind, each given to `take`, and not kept.
+    pub(super) async fn marks<K>(&mut self, mut take: impl FnMut(PartialObjectMeta<K>))
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = match api.list_metadata(&params).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.missed::<()>(&K::plural(&()), &error);
+                    return;
+                }
+            };
+            page.items.into_iter().for_each(&mut take);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return,
             }
         }
     }

@@ -17,6 +17,8 @@ const LABELS: [&str; 3] = [
     "/spec/template/metadata/labels",
     "/spec/jobTemplate/spec/template/metadata/labels",
 ];
+/// The same of machines.
+const OF_MACHINES: [&str; 2] = ["/spec/metadata/labels", "/spec/labels"];
 
 impl Cluster {
     /// Denies what newly names a plane that is being retired.
@@ -42,8 +44,11 @@ impl Cluster {
             let cordoned = object::flag(retirement, "/status/cordoned");
             let home = object::text(retirement, "/spec/namespace");
             let own = of_planes && object::namespace(next) == home;
-            let newly = (0..named.len())
-                .any(|i| named[i] == revision && known.get(i) != Some(&revision) && !refuses[i]);
+            let newly = (0..named.len()).any(|i| {
+                named[i] == revision
+                    && known.get(i) != Some(&revision)
+                    && !refuses.get(i).is_some_and(|refuses| *refuses)
+            });
             if !cordoned || own || !newly {
                 continue;
             }
@@ -58,29 +63,30 @@ impl Cluster {
     }
 }
 
-/// The revisions that an object names, by place; of `default` also without its name.
-fn names(object: &Value) -> [String; 5] {
-    let label = |at: &str, key: &str| object::text(object, &format!("{at}/{key}")).to_owned();
-    let asked = |named: String, asks: bool| {
-        if named.is_empty() && asks { "default".to_owned() } else { named }
-    };
-    let [own, pods, jobs] = LABELS.map(|at| {
-        let asks = label(at, "sidecar.istio.io~1inject") == "true";
-        asked(label(at, "istio.io~1rev"), asks)
-    });
+/// The revisions that an object names, by place; a namespace names `default` also by `istio-injection`.
+fn names(object: &Value) -> Vec<String> {
+    let named = |at: &str| object::text(object, &format!("{at}/istio.io~1rev")).to_owned();
     let plane = object::text(object, "/spec/istioControlPlane/name").replace('.', "-");
     let namespace = match object::text(object, "/spec/istioControlPlane/namespace") {
         "" => object::namespace(object),
         namespace => namespace,
     };
-    let enabled = label(LABELS[0], "istio-injection") == "enabled";
-    [own, pods, jobs, format!("{plane}.{namespace}"), asked(String::new(), enabled)]
+    let is_namespace = object::text(object, "/kind") == "Namespace";
+    let enabled = object::label(object, "istio-injection") == Some("enabled") && is_namespace;
+    let labels = LABELS.into_iter().map(named);
+    let machines = OF_MACHINES.into_iter().map(named);
+    let default = if enabled { "default" } else { "" };
+    labels
+        .chain([format!("{plane}.{namespace}")])
+        .chain(machines)
+        .chain([default.to_owned()])
+        .collect()
 }
 
 /// Whether the pods of each of those places are never injected.
-fn refuses(object: &Value) -> [bool; 5] {
+fn refuses(object: &Value) -> [bool; 3] {
     let [own, pods, jobs] =
         LABELS.map(|at| object::text(object, &format!("{at}/sidecar.istio.io~1inject")) == "false");
     let is_pod = object::at(object, "/spec/containers").is_some();
-    [own && is_pod, pods, jobs, false, false]
+    [own && is_pod, pods, jobs]
 }
