@@ -15,6 +15,7 @@ pub mod istiods;
 pub mod lease;
 pub mod look;
 pub mod observe;
+mod pages;
 pub mod record;
 pub mod retirements;
 mod served;

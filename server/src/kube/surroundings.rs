@@ -249,19 +249,11 @@ fn gateway(kind: &str, object: &DynamicObject, classes: &Classes) -> Option<Gate
 }
 
 /// Gives each object of a list to `take`, page by page.
-async fn pages<K>(api: &Api<K>, params: ListParams, mut take: impl FnMut(K)) -> Result<(), Error>
+async fn pages<K>(api: &Api<K>, params: ListParams, take: impl FnMut(K)) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let mut params = params.limit(PAGE);
-    loop {
-        let page = api.list(&params).await?;
-        page.items.into_iter().for_each(&mut take);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
-    }
+    crate::kube::pages::pages(api, params.limit(PAGE), take).await
 }
 
 /// Whether a plane is one of Calisti's.

@@ -1,6 +1,7 @@
 //! Lists from the API server's store: paged, never from a cache; what fails is noted, and not in silence
 //! taken for nothing.
 
+use crate::kube::pages::pages;
 use crate::kube::served::served;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
@@ -136,22 +137,4 @@ where
     let mut objects = Vec::new();
     pages(api, params.limit(PAGE), |object| objects.push(object)).await?;
     Ok(objects)
-}
-
-async fn pages<K>(
-    api: &Api<K>,
-    mut params: ListParams,
-    mut take: impl FnMut(K),
-) -> Result<(), Error>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    loop {
-        let page = api.list(&params).await?;
-        page.items.into_iter().for_each(&mut take);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
-    }
 }
