@@ -1,6 +1,7 @@
 //! One look at a namespace: its pods in full and its warning events, from lists that are no cache.
 
 use crate::kube::observe;
+use crate::kube::pages::pages;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodStatus};
 use kube::api::{Api, ListParams};
@@ -56,16 +57,10 @@ async fn pods<T>(
 ) -> Result<Vec<T>, Error> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let unfinished = "status.phase!=Succeeded,status.phase!=Failed";
-    let mut params = ListParams::default().fields(unfinished).limit(PAGE);
+    let params = ListParams::default().fields(unfinished).limit(PAGE);
     let mut pods = Vec::new();
-    loop {
-        let page = api.list(&params).await?;
-        pods.extend(page.items.iter().map(&convert));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(pods),
-        }
-    }
+    pages(&api, params, |pod| pods.push(convert(&pod))).await?;
+    Ok(pods)
 }
 
 async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Warning>, Error> {
